@@ -1,0 +1,101 @@
+import { digestOf } from "./digest.ts";
+import { clustersOf, type List, type Policy } from "./list.ts";
+import type { Membership, Voice } from "./members.ts";
+import { REMOVED_MEMORY_MS } from "./plan.ts";
+import type { Instant, Slot } from "./record.ts";
+import type { TargetErrorKind } from "./report.ts";
+
+/** A resync reads every target at least this often, whatever its record says. */
+export const CHECK_INTERVAL_MS = 300_000;
+const BACKOFF_FIRST_MS = 1_000;
+const BACKOFF_MAX_MS = 60_000;
+/** For what only a person mends. */
+const BACKOFF_LASTING_MS = 300_000;
+
+/**
+ * Digest of all that decides who is on a list. Grace, guard and credentials are not part of it: to
+ * change them must not restart the clocks.
+ */
+export function listDigest(list: List, policy: Policy): string {
+  const clusters = clustersOf(list).map((name) => {
+    const cluster = policy.clusters[name];
+    return {
+      name,
+      bounds: cluster?.bounds,
+      maxEntries: cluster?.maxEntries,
+      uid: cluster?.uid,
+      widest: cluster?.widest,
+    };
+  });
+  return digestOf({ from: list.sources, formerly: list.formerly, clusters });
+}
+
+/** Hash of the addresses that a list wants now, whatever order and however often its sources name them. */
+export function desiredDigest(membership: Membership): string {
+  return digestOf([...new Set(membership.members.map((member) => member.cidr))].toSorted());
+}
+
+export interface DueQuestion {
+  readonly list: List;
+  readonly digest: string;
+  readonly desired: string;
+  readonly voices: readonly Voice[];
+  readonly now: Instant;
+  /** Whether this run may remove (resync). A webhook only adds and has no business with departures. */
+  readonly removes: boolean;
+}
+
+/**
+ * Whether a slot needs a look at its target. Decided from the store alone, so that a heartbeat
+ * costs no call, and a crash between admitting and syncing loses nothing.
+ */
+export function isDue(slot: Slot | null, question: DueQuestion): boolean {
+  if (slot === null || slot.digest !== question.digest) return true;
+  if (question.now < slot.notBefore) return false;
+  if (slot.desired !== question.desired) return true;
+  const { state, reason } = slot.report;
+  if (state === "failed") return true;
+  if (state === "pending" && reason !== "grace") return true;
+  if (!question.removes) return false;
+  if (question.now - slot.checkedAt >= CHECK_INTERVAL_MS) return true;
+  return departureIsDue(slot, question);
+}
+
+function departureIsDue(slot: Slot, question: DueQuestion): boolean {
+  return Object.entries(slot.unwanted).some(([cidr, since]) => {
+    const removedAt = slot.removed[cidr];
+    // A removal whose outcome is unknown is looked at again once it can no longer be on its way.
+    if (removedAt !== undefined) return question.now - removedAt >= REMOVED_MEMORY_MS;
+    const at = departureAt(question, since);
+    return at <= question.now && at >= slot.judgedAt;
+  });
+}
+
+/** The earliest moment at which an entry may go, or Infinity while a cluster has not spoken since its grace ended. */
+export function departureAt(
+  question: Pick<DueQuestion, "list" | "voices">,
+  since: Instant,
+): Instant {
+  const { graceMs } = question.list.removal;
+  if (graceMs === 0) return since;
+  let at = since + graceMs;
+  for (const voice of question.voices) {
+    if (voice.kind === "retired") continue;
+    if (voice.kind !== "heard" || voice.receivedAt < since + graceMs)
+      return Number.POSITIVE_INFINITY;
+    at = Math.max(at, voice.receivedAt);
+  }
+  return at;
+}
+
+/** How long a target that failed is left alone. */
+export function backoffMs(
+  kind: TargetErrorKind | "shadowed",
+  failures: number,
+  retryAfterMs: number | null,
+): number {
+  const lasting = kind === "denied" || kind === "missing" || kind === "full" || kind === "invalid";
+  const growing = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(failures - 1, 10));
+  const own = lasting ? BACKOFF_LASTING_MS : growing;
+  return Math.max(own, Math.min(retryAfterMs ?? 0, BACKOFF_LASTING_MS));
+}

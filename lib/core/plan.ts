@@ -1,0 +1,186 @@
+import { type AddressSet, addressSet, aggregate } from "./aggregate.ts";
+import { type Cidr, familyOf, sortCidrs } from "./cidr.ts";
+import { type Owner, ownership } from "./marker.ts";
+import type { Capacity, Observation, ObservedEntry, Traits } from "./observation.ts";
+import type { Clocks, Instant } from "./record.ts";
+
+/** How long a removal of ours outweighs a read that still shows the entry. */
+export const REMOVED_MEMORY_MS = 60_000;
+
+export interface PlanQuestion {
+  /** What the target should hold: bounds checked, families cut, sorted. */
+  readonly desired: readonly Cidr[];
+  readonly observation: Observation;
+  readonly traits: Traits;
+  readonly owner: Owner;
+  /** What we removed, and when. */
+  readonly removed: Clocks;
+  readonly now: Instant;
+  /** The backend has refused for want of room in this run. */
+  readonly full: boolean;
+}
+
+/**
+ * The difference between what is desired and what was read, with every entry's owner decided here
+ * and nowhere else.
+ *
+ * | entry on the target            | within the desired addresses     | else                          |
+ * |--------------------------------|----------------------------------|-------------------------------|
+ * | ours                           | stays, whatever its shape        | unwanted: its grace begins    |
+ * | someone else's, identical      | borrowed: counts as covered      | foreign: untouched            |
+ * | someone else's, wider or other | foreign: ours is added beside it | foreign: untouched            |
+ * | of ours, but of another list   | as someone else's                | orphaned: `prune` removes it  |
+ */
+export interface Plan {
+  readonly owned: readonly Cidr[];
+  /** Desired and present identically as somebody else's entry. */
+  readonly borrowed: readonly Cidr[];
+  readonly foreign: number;
+  readonly orphaned: number;
+  /** To add now, sorted; fits into the room that is known. */
+  readonly add: readonly Cidr[];
+  /** Desired and not covered, for want of room. */
+  readonly unfit: readonly Cidr[];
+  /** Desired addresses that nothing which was read covers. */
+  readonly missing: readonly Cidr[];
+  /** Ours and reaching beyond the desired addresses. */
+  readonly unwanted: readonly Cidr[];
+  /** Those of `unwanted` whose removal uncovers no desired address, as read. */
+  readonly removable: ReadonlySet<string>;
+  /** Desired addresses that a foreign deny entry beats. */
+  readonly shadowed: readonly Cidr[];
+  /** Removed by us a moment ago, still shown by the read, and not desired: neither here nor surely gone. */
+  readonly late: readonly Cidr[];
+  /** Everything that allows, whoever's. */
+  readonly total: number;
+  /** How many entries the desired addresses take in the shape that stands or is to be added. */
+  readonly size: number;
+  /** Everything of the observation that allows a desired address: owned of any shape, and borrowed. */
+  readonly coverage: AddressSet;
+}
+
+/** Pure. Never plans to add outside `desired`, never to remove what is not ours or is still needed. */
+export function planChanges(question: PlanQuestion): Plan {
+  const { desired, observation, traits } = question;
+  const wanted = addressSet(desired);
+  const present = observation.entries.filter((entry) => !isLateRead(entry, question));
+  const late = observation.entries.filter((entry) => isLateRead(entry, question));
+  const split = splitByOwner(present, traits, question.owner);
+  const denied = addressSet(split.denied);
+  const owned = sortCidrs(split.owned);
+  const good = owned.filter((cidr) => wanted.covers(cidr));
+  const unwanted = owned.filter((cidr) => !wanted.covers(cidr));
+  const foreign = new Set<string>(split.others);
+  const ours = new Set<string>(owned);
+  const borrowed = desired.filter((cidr) => foreign.has(cidr) && !ours.has(cidr));
+  const kept = addressSet([...good, ...borrowed]);
+  const uncovered = desired.filter((cidr) => !kept.covers(cidr));
+  const coverage = addressSet([...owned, ...borrowed]);
+  // Where entries may not overlap, a piece of a broader entry of ours cannot be written beside it.
+  const blocked = addressSet(traits.overlap ? [] : unwanted);
+  const addable = uncovered.filter((cidr) => !blocked.overlaps(cidr));
+  const { add, unfit } = fit(addable, kept, question);
+  return {
+    owned,
+    borrowed,
+    foreign: split.foreign,
+    orphaned: split.orphaned,
+    add,
+    unfit,
+    missing: uncovered.filter((cidr) => !coverage.covers(cidr)),
+    unwanted,
+    removable: removableOf(unwanted, desired, kept),
+    shadowed: desired.filter((cidr) => denied.overlaps(cidr)),
+    late: sortCidrs(late.map((entry) => entry.cidr)).filter((cidr) => !wanted.covers(cidr)),
+    total: split.owned.length + split.others.length,
+    size: good.length + add.length + unfit.length,
+    coverage,
+  };
+}
+
+/**
+ * Whether this is an entry that we removed a moment ago: the read may lag, or the removal may still
+ * be on its way. Counting it as absent makes a desired one be added again, which is harmless.
+ */
+function isLateRead(entry: ObservedEntry, question: PlanQuestion): boolean {
+  const removedAt = question.removed[entry.cidr];
+  return removedAt !== undefined && question.now - removedAt < REMOVED_MEMORY_MS;
+}
+
+interface Split {
+  readonly owned: readonly Cidr[];
+  /** Allow entries that are not ours, orphaned ones included. */
+  readonly others: readonly Cidr[];
+  readonly denied: readonly Cidr[];
+  readonly foreign: number;
+  readonly orphaned: number;
+}
+
+function splitByOwner(entries: readonly ObservedEntry[], traits: Traits, owner: Owner): Split {
+  const byText = ownership(owner);
+  const owned: Cidr[] = [];
+  const others: Cidr[] = [];
+  const denied: Cidr[] = [];
+  let orphaned = 0;
+  for (const { cidr, text, effect } of entries) {
+    // In a container of ours, or on a target declared exclusive, every allow entry is ours.
+    const whose = traits.marking === "entry" ? byText(text) : "owned";
+    if (effect === "deny") denied.push(cidr);
+    else if (whose === "owned") owned.push(cidr);
+    else others.push(cidr);
+    if (effect === "allow" && whose === "orphaned") orphaned += 1;
+  }
+  return { owned, others, denied, foreign: others.length + denied.length - orphaned, orphaned };
+}
+
+/** What can be added. Exact aggregation only when single entries do not fit, then whatever fits in sorted order. */
+function fit(
+  addable: readonly Cidr[],
+  kept: AddressSet,
+  question: PlanQuestion,
+): { readonly add: readonly Cidr[]; readonly unfit: readonly Cidr[] } {
+  const { capacity } = question.observation;
+  const single = intoRoom(addable, capacity);
+  if (single.unfit.length === 0 && !question.full) return single;
+  if (!question.traits.ranges || !question.traits.overlap) return single;
+  const merged = aggregate(question.desired).filter((cidr) => !kept.covers(cidr));
+  return merged.length < addable.length ? intoRoom(merged, capacity) : single;
+}
+
+function intoRoom(
+  cidrs: readonly Cidr[],
+  capacity: readonly Capacity[],
+): { readonly add: readonly Cidr[]; readonly unfit: readonly Cidr[] } {
+  const rooms = capacity.map((pool) => ({
+    families: pool.families,
+    left: Math.max(0, pool.limit - pool.used),
+  }));
+  const add: Cidr[] = [];
+  const unfit: Cidr[] = [];
+  for (const cidr of cidrs) {
+    const room = rooms.find((pool) => pool.families.includes(familyOf(cidr)));
+    if (room !== undefined && room.left === 0) {
+      unfit.push(cidr);
+      continue;
+    }
+    if (room !== undefined) room.left -= 1;
+    add.push(cidr);
+  }
+  return { add, unfit };
+}
+
+/** An entry may go only when every desired address inside it was read back elsewhere. */
+function removableOf(
+  unwanted: readonly Cidr[],
+  desired: readonly Cidr[],
+  kept: AddressSet,
+): ReadonlySet<string> {
+  const wanted = addressSet(desired);
+  return new Set(
+    unwanted.filter((cidr) => {
+      if (!wanted.overlaps(cidr)) return true;
+      const inside = addressSet([cidr]);
+      return desired.filter((one) => inside.overlaps(one)).every((one) => kept.covers(one));
+    }),
+  );
+}

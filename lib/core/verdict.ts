@@ -1,0 +1,299 @@
+import { type Cidr, sortCidrs } from "./cidr.ts";
+import { departureAt } from "./due.ts";
+import { desiredEntries } from "./entries.ts";
+import { type GuardAnswer, guardPlan } from "./guard.ts";
+import type { List, Policy, TargetConfig } from "./list.ts";
+import type { Membership, Voice } from "./members.ts";
+import type { Capacity, Observation, Traits } from "./observation.ts";
+import { type Plan, planChanges, REMOVED_MEMORY_MS } from "./plan.ts";
+import type { Clocks, Instant, Slot } from "./record.ts";
+import {
+  type ListReport,
+  type Reason,
+  type Refusal,
+  stateOf,
+  type WithheldReason,
+} from "./report.ts";
+
+/** How far back guard (b) remembers. */
+export const SIZES_MEMORY_MS = 3_600_000;
+
+/** Everything that a verdict on one list at one target is made from. */
+export interface Case {
+  readonly policy: Policy;
+  readonly list: List;
+  readonly target: TargetConfig;
+  readonly traits: Traits;
+  readonly membership: Membership;
+  /** Null where there is none, or where it was made for another configuration of the list. */
+  readonly slot: Slot | null;
+  /** What we removed of late, this run included. */
+  readonly removed: Clocks;
+  readonly observation: Observation;
+  readonly now: Instant;
+  /** The backend refused for want of room in this run. */
+  readonly full: boolean;
+  /** Additions were sent in this run, so what is missing now is a matter of time. */
+  readonly sent: boolean;
+  /** CIDRs that a person accepted by plan id, or null when the guard judges. */
+  readonly accepted: ReadonlySet<string> | null;
+}
+
+export interface Verdict {
+  readonly plan: Plan;
+  /** Own entries that a removing run may remove now. */
+  readonly go: readonly Cidr[];
+  /** Next clocks of the slot. */
+  readonly unwanted: Clocks;
+  readonly entries: Clocks;
+  readonly sizes: Slot["sizes"];
+  readonly report: ListReport;
+}
+
+/** Pure; the one place where members, memory and what was read become a decision. */
+export function judge(question: Case): Verdict {
+  const { list, observation, slot, now, traits } = question;
+  const present = new Set<string>(observation.entries.map((entry) => entry.cidr));
+  const desired = desiredEntries(question.membership.members, present, question);
+  const owner = {
+    installation: question.policy.installation,
+    list: list.name,
+    formerly: list.formerly,
+  };
+  const { full, removed } = question;
+  const plan = planChanges({
+    desired: desired.cidrs,
+    observation,
+    traits,
+    owner,
+    removed,
+    now,
+    full,
+  });
+  const keepsSurplus = list.removal.policy === "add-only";
+  const unwanted = keepsSurplus
+    ? {}
+    : nextClocks(slot?.unwanted, [...plan.unwanted, ...plan.late], now);
+  const sizes = nextSizes(slot, plan.size, now);
+  const covered = desired.cidrs.filter((cidr) => plan.coverage.covers(cidr));
+  const entries = nextClocks(slot?.entries, covered, now);
+  const departures = judgeDepartures(question, { plan, unwanted, sizes });
+  const refused = [...question.membership.refused, ...desired.refused];
+  const report = reportOf(question, { plan, desired, unwanted, entries, departures, refused });
+  return { plan, go: departures.go, unwanted, entries, sizes, report };
+}
+
+/** Keeps the clocks of what is still there, starts those that are new, forgets the rest. */
+function nextClocks(clocks: Clocks | undefined, cidrs: readonly Cidr[], now: Instant): Clocks {
+  return Object.fromEntries(sortCidrs(cidrs).map((cidr) => [cidr, clocks?.[cidr] ?? now]));
+}
+
+function nextSizes(slot: Slot | null, desired: number, now: Instant): Slot["sizes"] {
+  const recent = (slot?.sizes ?? []).filter((size) => now - size.at <= SIZES_MEMORY_MS);
+  const last = recent.at(-1);
+  // One line for as long as the size stays the same: its time is when it was last true.
+  const before = last?.desired === desired ? recent.slice(0, -1) : recent;
+  return [...before, { at: now, desired }];
+}
+
+interface Departures {
+  /** Grace is over and every cluster spoke after it. */
+  readonly mayGo: readonly Cidr[];
+  readonly go: readonly Cidr[];
+  readonly withheld: { readonly reason: WithheldReason; readonly message: string } | null;
+}
+
+function judgeDepartures(
+  question: Case,
+  found: { readonly plan: Plan; readonly unwanted: Clocks; readonly sizes: Slot["sizes"] },
+): Departures {
+  const { list, membership, now } = question;
+  const { plan, unwanted } = found;
+  const clocked = plan.unwanted.filter((cidr) => unwanted[cidr] !== undefined);
+  const over = clocked.filter((cidr) => now >= graceEnd(list, unwanted[cidr] ?? now));
+  const silent = membership.voices.find(
+    (voice) => voice.kind !== "heard" && voice.kind !== "retired",
+  );
+  if (silent !== undefined && over.length > 0) {
+    return { mayGo: [], go: [], withheld: silence(list, silent, over.length) };
+  }
+  const mayGo = over.filter(
+    (cidr) =>
+      plan.removable.has(cidr) &&
+      now >= departureAt({ list, voices: membership.voices }, unwanted[cidr] ?? now),
+  );
+  const answer: GuardAnswer = guardPlan({
+    list: list.name,
+    mayGo,
+    owned: plan.owned.length,
+    total: plan.total,
+    peak: Math.max(...found.sizes.map((size) => size.desired)),
+    removal: list.removal,
+    traits: question.traits,
+    claimed: question.slot?.claimed ?? false,
+    unwanted,
+    now,
+    accepted: question.accepted,
+  });
+  return answer.kind === "withheld"
+    ? { mayGo, go: [], withheld: answer }
+    : { mayGo, go: answer.go, withheld: null };
+}
+
+/** When the grace of an entry unwanted since then ends. */
+function graceEnd(list: List, since: Instant): Instant {
+  return since + list.removal.graceMs;
+}
+
+function silence(
+  list: List,
+  voice: Exclude<Voice, { kind: "heard" | "retired" }>,
+  count: number,
+): { readonly reason: WithheldReason; readonly message: string } {
+  const what = `Cannot remove ${count} entries from "${list.name}"`;
+  const wayOut = `look at the forwarder there, or set clusters.${voice.cluster}.retired`;
+  switch (voice.kind) {
+    case "not-heard":
+      return {
+        reason: "not-heard",
+        message: `${what}: cluster "${voice.cluster}" was never heard; ${wayOut}`,
+      };
+    case "stale": {
+      const heard = new Date(voice.heardAt).toISOString();
+      return {
+        reason: "stale",
+        message: `${what}: cluster "${voice.cluster}" was last heard at ${heard}; ${wayOut}`,
+      };
+    }
+    case "out-of-scope":
+      return {
+        reason: "out-of-scope",
+        message: `${what}: the forwarder of "${voice.cluster}" does not look there; ${voice.setting}`,
+      };
+    default:
+      throw new Error(`Unreachable: ${JSON.stringify(voice satisfies never)}`);
+  }
+}
+
+interface Found {
+  readonly plan: Plan;
+  readonly desired: { readonly cidrs: readonly Cidr[]; readonly skipped: number };
+  readonly unwanted: Clocks;
+  readonly entries: Clocks;
+  readonly departures: Departures;
+  readonly refused: readonly Refusal[];
+}
+
+function reportOf(question: Case, found: Found): ListReport {
+  const { list, target, observation, now } = question;
+  const { plan, departures } = found;
+  const { reason, message } = reasonOf(question, found);
+  const mayGo = new Set<string>(departures.mayGo);
+  return {
+    list: list.name,
+    target: target.name,
+    state: stateOf(reason),
+    reason,
+    message: message + skippedNote(found.desired.skipped),
+    desired: found.desired.cidrs.length,
+    owned: plan.owned.length,
+    borrowed: plan.borrowed.length,
+    foreign: plan.foreign,
+    orphaned: plan.orphaned,
+    add: plan.missing,
+    remove: departures.mayGo,
+    leaving: Object.entries(found.unwanted)
+      .filter(([cidr]) => !mayGo.has(cidr))
+      .map(([cidr, since]) => ({
+        cidr,
+        since: new Date(since).toISOString(),
+        until: new Date(graceEnd(list, since)).toISOString(),
+      })),
+    refused: sortRefusals(found.refused),
+    capacity: tightest(observation.capacity),
+    checkedAt: new Date(now).toISOString(),
+  };
+}
+
+/** The worst reason wins: failed, withheld, pending, converged. */
+function reasonOf(
+  question: Case,
+  found: Found,
+): { readonly reason: Reason | null; readonly message: string } {
+  const { list, traits, now } = question;
+  const { plan, departures } = found;
+  const name = `"${list.name}"`;
+  if (plan.shadowed.length > 0) {
+    const message = `Cannot open ${plan.shadowed.length} addresses of ${name}: a foreign deny rule beats ours; remove that rule or lower its priority`;
+    return { reason: "shadowed", message };
+  }
+  if (plan.unfit.length > 0) return { reason: "full", message: fullMessage(question, found) };
+  if (departures.withheld !== null) return departures.withheld;
+  if (plan.add.length > 0) {
+    const message = `${plan.missing.length} addresses of ${name} are not on the target yet`;
+    return { reason: question.sent ? "settling" : "batch", message };
+  }
+  const settles = Object.values(found.entries).filter((since) => now < since + traits.settleMs);
+  if (settles.length > 0) {
+    return {
+      reason: "settling",
+      message: `${settles.length} entries of ${name} were read back and take effect shortly`,
+    };
+  }
+  if (departures.go.length > 0) {
+    const message = `${departures.go.length} entries of ${name} leave at the next resync`;
+    return { reason: "grace", message };
+  }
+  const leaving = Object.keys(found.unwanted).length;
+  if (leaving > 0) {
+    return { reason: "grace", message: `${leaving} entries of ${name} leave after their grace` };
+  }
+  if (list.removal.policy === "add-only" && plan.unwanted.length > 0) {
+    const surplus = plan.unwanted.join(", ");
+    const message = `${name} only adds; ${plan.unwanted.length} surplus entries stay: ${surplus}`;
+    return { reason: "add-only", message };
+  }
+  const only = outOfScope(question.membership.voices);
+  return { reason: null, message: only ?? `${name} holds what is desired` };
+}
+
+/** A list that could not be looked at is converged only as far as anybody looked: it must say so. */
+function outOfScope(voices: readonly Voice[]): string | null {
+  const voice = voices.find((one) => one.kind === "out-of-scope");
+  if (voice?.kind !== "out-of-scope") return null;
+  return `The forwarder of "${voice.cluster}" does not look at all that this list asks for; ${voice.setting}`;
+}
+
+function fullMessage(question: Case, found: Found): string {
+  const { plan, desired } = found;
+  const pool = tightest(question.observation.capacity);
+  const room =
+    pool === null ? "the backend takes no more" : `${pool.used} of ${pool.limit} are used`;
+  return (
+    `Cannot add ${plan.unfit.length} of ${desired.cidrs.length} entries to "${question.list.name}": ${room}; ` +
+    "raise the quota, or list a broader network as a static member"
+  );
+}
+
+function skippedNote(skipped: number): string {
+  return skipped === 0 ? "" : ` (${skipped} addresses of a family that this target does not hold)`;
+}
+
+function tightest(capacity: readonly Capacity[]): ListReport["capacity"] {
+  const pools = capacity.toSorted((a, b) => a.limit - a.used - (b.limit - b.used));
+  const pool = pools[0];
+  return pool === undefined ? null : { used: pool.used, limit: pool.limit };
+}
+
+function sortRefusals(refused: readonly Refusal[]): readonly Refusal[] {
+  const key = (one: Refusal) =>
+    [one.cluster ?? "", one.node ?? "", one.address, one.reason].join("\n");
+  const unique = new Map(refused.map((one) => [key(one), one]));
+  return [...unique.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+}
+
+/** Removals of the last minute, with those just sent. */
+export function nextRemoved(removed: Clocks, sent: readonly Cidr[], now: Instant): Clocks {
+  const recent = Object.entries(removed).filter(([, at]) => now - at < REMOVED_MEMORY_MS);
+  return Object.fromEntries([...recent, ...sent.map((cidr) => [cidr, now] as const)]);
+}

@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { againAfter, readinessOf } from "../../lib/core/answer.ts";
+import type { List } from "../../lib/core/list.ts";
+import type { Slot } from "../../lib/core/record.ts";
+import { blankReport, type Reason, stateOf } from "../../lib/core/report.ts";
+import type { Node } from "../../lib/core/snapshot.ts";
+import { START } from "../virtual-world.ts";
+import { EXTERNAL, GRACE_MS, list, node, policy, snapshot, TRAITS } from "./cases.ts";
+
+function slot(given: Partial<Slot> & { reason?: Reason | null } = {}): Slot {
+  const { reason = null, ...rest } = given;
+  return {
+    list: "db",
+    config: {},
+    digest: "",
+    desired: "",
+    report: { ...blankReport("db", "memory/one"), state: stateOf(reason), reason },
+    entries: {},
+    unwanted: {},
+    removed: {},
+    sizes: [],
+    failures: 0,
+    notBefore: 0,
+    checkedAt: START,
+    judgedAt: START,
+    claimed: true,
+    ...rest,
+  };
+}
+
+const readBack = (...texts: string[]) =>
+  slot({ entries: Object.fromEntries(texts.map((t) => [t, START])) });
+
+function ready(
+  nodes: readonly Node[],
+  lists: readonly { list: List; slots: (Slot | null)[]; traits?: Partial<typeof TRAITS> }[],
+  now = START,
+) {
+  const eu = snapshot(nodes, { scope: { labels: ["pool"], pods: [] } });
+  const remembered = new Map(
+    lists.map((one) => [
+      one.list.name,
+      one.slots.map((found) => ({
+        slot: found === null ? null : { ...found, list: one.list.name },
+        traits: { ...TRAITS, ...one.traits },
+      })),
+    ]),
+  );
+  return readinessOf(eu, remembered, {
+    policy: policy(lists.map((one) => one.list)),
+    snapshots: { eu },
+    now,
+  });
+}
+
+test("readinessOf() waits until every gating list covers every address of a node", () => {
+  const nodes = [node("a", ["203.0.113.1", "203.0.113.2"])];
+  const half = { list: list(), slots: [readBack("203.0.113.1/32")] };
+  assert.deepEqual(ready(nodes, [half]).ready, []);
+  const whole = { list: list(), slots: [readBack("203.0.113.1/32", "203.0.113.2/32")] };
+  assert.deepEqual(ready(nodes, [whole]).ready, ["a"]);
+  const other = { list: list({ name: "web" }), slots: [null] };
+  assert.deepEqual(ready(nodes, [whole, other]).ready, []);
+  const optional = { list: list({ name: "web", gate: false }), slots: [null] };
+  assert.deepEqual(ready(nodes, [whole, optional]).ready, ["a"]);
+});
+
+test("readinessOf() waits for every target of a list", () => {
+  const nodes = [node("a", ["203.0.113.1"])];
+  const two = { list: list(), slots: [readBack("203.0.113.1/32"), readBack()] };
+  assert.deepEqual(ready(nodes, [two]).ready, []);
+});
+
+test("readinessOf() does not wait for a family that a target cannot hold, but for one address at least", () => {
+  const traits = { families: ["ipv4"] as const };
+  const dual = [node("a", ["203.0.113.1", "2001:db8::1"])];
+  const covered = { list: list(), slots: [readBack("203.0.113.1/32")], traits };
+  assert.deepEqual(ready(dual, [covered]).ready, ["a"]);
+  assert.deepEqual(ready([node("a", ["2001:db8::1"])], [covered]).ready, []);
+  assert.deepEqual(ready([node("a", [])], [covered]).ready, []);
+});
+
+test("readinessOf() holds back a node with a refused address and one behind a foreign deny rule", () => {
+  const covered = { list: list(), slots: [readBack("203.0.113.1/32")] };
+  assert.deepEqual(ready([node("a", ["203.0.113.1", "198.51.100.1"])], [covered]).ready, []);
+  const shadowed = slot({ reason: "shadowed", entries: { "203.0.113.1/32": START } });
+  assert.deepEqual(
+    ready([node("a", ["203.0.113.1"])], [{ list: list(), slots: [shadowed] }]).ready,
+    [],
+  );
+});
+
+test("readinessOf() waits until what was read back has settled", () => {
+  const one = { list: list(), slots: [readBack("203.0.113.1/32")], traits: { settleMs: 60_000 } };
+  const nodes = [node("a", ["203.0.113.1"])];
+  assert.deepEqual(ready(nodes, [one], START + 59_999).ready, []);
+  assert.deepEqual(ready(nodes, [one], START + 60_000).ready, ["a"]);
+});
+
+test("readinessOf() counts a network of ours as covering its addresses", () => {
+  const one = { list: list(), slots: [readBack("203.0.113.0/30")] };
+  assert.deepEqual(ready([node("a", ["203.0.113.1"])], [one]).ready, ["a"]);
+});
+
+test("readinessOf() names nodes that no list selects", () => {
+  const pool = list({ sources: [{ ...EXTERNAL, labels: { pool: "payments" } }] });
+  const found = ready([node("a", ["203.0.113.1"])], [{ list: pool, slots: [readBack()] }]);
+  assert.deepEqual(found, { ready: [], unlisted: ["a"] });
+});
+
+function again(given: Parameters<typeof slot>[0], settleMs = 0, now = START) {
+  const found = slot(given);
+  const target = {
+    list: list(),
+    traits: { ...TRAITS, settleMs },
+    slot: found,
+    report: found.report,
+  };
+  return againAfter([target], { receivedAt: START, now });
+}
+
+test("againAfter() asks for nothing where only time, a person or another cluster helps", () => {
+  for (const reason of [
+    null,
+    "add-only",
+    "ratio",
+    "stale",
+    "full",
+    "denied",
+    "shadowed",
+  ] as const) {
+    assert.equal(again({ reason }), null, String(reason));
+  }
+});
+
+test("againAfter() asks at once for the next batch, and later for a lease", () => {
+  assert.equal(again({ reason: "batch" }), 1);
+  assert.equal(again({ reason: "contended" }), 5);
+});
+
+test("againAfter() waits for what settles and for what asked for time, up to five failures", () => {
+  assert.equal(again({ reason: "settling", entries: { a: START - 20_000 } }, 60_000), 40);
+  assert.equal(again({ reason: "throttled", failures: 5, notBefore: START + 8_000 }), 8);
+  assert.equal(again({ reason: "throttled", failures: 6, notBefore: START + 8_000 }), null);
+});
+
+test("againAfter() asks just after a grace that ends later than this snapshot came", () => {
+  const since = START - GRACE_MS;
+  assert.equal(again({ reason: "grace", unwanted: { a: since + 10_000 } }), 11);
+  assert.equal(again({ reason: "grace", unwanted: { a: since } }), null, "it was over already");
+  assert.equal(again({ reason: "grace", unwanted: { a: since + 2_000 } }, 0, START + 3_000), 1);
+});
+
+test("againAfter() stays within one second and five minutes", () => {
+  assert.equal(again({ reason: "grace", unwanted: { a: START + 86_400_000 } }), 300);
+  assert.equal(again({ reason: "throttled", failures: 1, notBefore: START }), 1);
+});

@@ -1,0 +1,165 @@
+import * as z from "zod";
+import type { Slots } from "../core/record.ts";
+import type { World } from "../world.ts";
+import type { Log, LogEntry } from "./log.ts";
+import { slotsSchema } from "./slots.ts";
+
+/** Others wait this much longer than the holder counts: for clocks that drift or tell whole seconds only. */
+const MARGIN_MS = 5_000;
+/** Longest that a holder counts without extending; others wait at most {@link MARGIN_MS} more. */
+const HOLD_MS_MAX = 60_000;
+/** Who was silent for longer may meet a number that was used and trimmed since; far below the day that entries are kept. */
+const SILENCE_MS_MAX = 3_600_000;
+const LOST_APPENDS_MAX = 5;
+const PAUSE_MS_MIN = 100;
+const PAUSE_MS_MAX = 2_000;
+
+/** Lease and record of one object: who may write to it, and what was known about its slots. */
+export type TargetObject =
+  | { readonly state: "held"; readonly forMs: number; readonly slots: Slots }
+  | { readonly state: "done"; readonly slots: Slots };
+
+/** The right to write to one object. Its verbs must not overlap each other. */
+export interface Lease {
+  /** As found: of whoever held it before. */
+  readonly slots: Slots;
+  /**
+   * How long this process may go on; 0 when it was released, lost or used up. Counts from before the
+   * store was asked, so that it never counts longer than others wait.
+   */
+  remainingMs(): number;
+  /**
+   * Holds for another `remainingMs` (at most a minute) and stores the slots. False: the lease is lost,
+   * begin nothing more and release nothing. Rejects with StoreError: the outcome is unknown; what was
+   * held before is still held, and release may be tried.
+   */
+  extend(slots: Slots, remainingMs: number): Promise<boolean>;
+  /** Stores the slots and lets others in. False: it was lost before. Rejects with StoreError: others wait it out. */
+  release(slots: Slots): Promise<boolean>;
+}
+
+/**
+ * Waits up to `waitMs` until the object is free, then holds it for `remainingMs`, which is the
+ * caller's own time left as of this call. Null: contended. Rejects with StoreError, or with the
+ * signal's reason; a lease that was taken is always returned.
+ */
+export async function acquireLease(
+  log: Log<TargetObject>,
+  options: {
+    readonly world: Pick<World, "now" | "sleep" | "random">;
+    readonly remainingMs: number;
+    readonly waitMs: number;
+    readonly signal?: AbortSignal;
+  },
+): Promise<Lease | null> {
+  const { world, signal } = options;
+  const calledAt = world.now();
+  let lostAppends = 0;
+  for (let look = 0; lostAppends < LOST_APPENDS_MAX; look += 1) {
+    signal?.throwIfAborted();
+    // Before the look, not only before the write: who is frozen in between must not count afresh.
+    const askedAt = world.now();
+    const remainingMs = options.remainingMs - (askedAt - calledAt);
+    if (remainingMs <= 0) return null;
+    const newest = await log.newest();
+    if (isFree(newest)) {
+      const slots = newest?.body.slots ?? {};
+      const entry = await log.append(newest?.revision ?? 0, held(slots, remainingMs));
+      if (entry !== "exists") {
+        return holdLease(log, world, { entry, askedAt, untilAt: askedAt + holdMs(remainingMs) });
+      }
+      lostAppends += 1;
+      continue;
+    }
+    const leftMs = calledAt + options.waitMs - world.now();
+    if (leftMs <= 0) return null;
+    const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** look, PAUSE_MS_MAX) * (0.5 + world.random());
+    await world.sleep(Math.min(leftMs, pauseMs), signal);
+  }
+  return null;
+}
+
+const targetObject = z.discriminatedUnion("state", [
+  z.object({
+    state: z.literal("held"),
+    forMs: z
+      .number()
+      .min(0)
+      .max(HOLD_MS_MAX + MARGIN_MS),
+    slots: slotsSchema,
+  }),
+  z.object({ state: z.literal("done"), slots: slotsSchema }),
+]);
+
+/** The `parse` of an object's log. Throws RangeError with every problem and its path. */
+export function parseTargetObject(stored: unknown): TargetObject {
+  const parsed = targetObject.safeParse(stored);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+  throw new RangeError(problems.join("; "), { cause: parsed.error });
+}
+
+function isFree(newest: LogEntry<TargetObject> | null): boolean {
+  if (newest === null || newest.body.state === "done") return true;
+  return newest.ageMs > newest.body.forMs;
+}
+
+function holdMs(remainingMs: number): number {
+  return Math.min(Math.max(0, remainingMs), HOLD_MS_MAX);
+}
+
+function held(slots: Slots, remainingMs: number): TargetObject {
+  return { state: "held", forMs: Math.ceil(holdMs(remainingMs)) + MARGIN_MS, slots };
+}
+
+function holdLease(
+  log: Log<TargetObject>,
+  world: Pick<World, "now">,
+  start: {
+    readonly entry: LogEntry<TargetObject>;
+    readonly askedAt: number;
+    readonly untilAt: number;
+  },
+): Lease {
+  let { askedAt, untilAt } = start;
+  let revision = start.entry.revision;
+  let lost = false;
+
+  async function append(body: TargetObject, now: number): Promise<boolean> {
+    if (now - askedAt > SILENCE_MS_MAX) lost = true;
+    if (lost) return false;
+    const entry = await log.append(revision, body);
+    if (entry === "exists") {
+      lost = true;
+      return false;
+    }
+    revision = entry.revision;
+    askedAt = now;
+    return true;
+  }
+
+  return {
+    slots: start.entry.body.slots,
+
+    remainingMs() {
+      return lost ? 0 : Math.max(0, untilAt - world.now());
+    },
+
+    async extend(slots, remainingMs) {
+      const now = world.now();
+      const nextUntilAt = now + holdMs(remainingMs);
+      // Others may see the new entry long before its answer comes: until then the shorter one counts.
+      untilAt = Math.min(untilAt, nextUntilAt);
+      if (!(await append(held(slots, remainingMs), now))) return false;
+      untilAt = nextUntilAt;
+      return true;
+    },
+
+    async release(slots) {
+      // From the moment of asking: the next holder may begin before the answer comes.
+      const now = world.now();
+      untilAt = Math.min(untilAt, now);
+      return append({ state: "done", slots }, now);
+    },
+  };
+}

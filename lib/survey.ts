@@ -1,0 +1,158 @@
+import { heardAt } from "./core/admission.ts";
+import { digestOf } from "./core/digest.ts";
+import { listDigest } from "./core/due.ts";
+import { clustersOf, type List, type Policy } from "./core/list.ts";
+import { membersOf, type Snapshots } from "./core/members.ts";
+import type { Instant, Slot } from "./core/record.ts";
+import { blankReport, type ListReport, stateOf } from "./core/report.ts";
+import type { Generation } from "./core/snapshot.ts";
+import { judge } from "./core/verdict.ts";
+import { readSlots, readSnapshots, type SyncContext, troubled, troubleOf } from "./sync.ts";
+import { TargetError } from "./targets/target.ts";
+import { withTimeout } from "./world.ts";
+
+/** What is known of one cluster. */
+export interface ClusterStatus {
+  readonly cluster: string;
+  readonly clusterUid: string | null;
+  readonly generation: Generation | null;
+  readonly nodes: number;
+  /** ISO 8601, or null when it was never heard. */
+  readonly heardAt: string | null;
+  readonly fresh: boolean;
+}
+
+/** Every list on every target, in one of four states. */
+export interface Status {
+  readonly version: 1;
+  readonly installation: string;
+  readonly at: string;
+  readonly clusters: readonly ClusterStatus[];
+  readonly lists: readonly ListReport[];
+}
+
+/** A status that looked at the targets, with the id of exactly these removals; null when there are none. */
+export interface Survey extends Status {
+  readonly plan: string | null;
+}
+
+/** From the store alone: never calls a target. */
+export async function statusOf(context: SyncContext, lists: readonly List[]): Promise<Status> {
+  const targets = lists.flatMap((list) => list.targets.map((config) => ({ list, config })));
+  const { snapshots, unreadable } = await readSnapshots(context, lists);
+  const slots = await readSlots(context, targets);
+  const reports = targets.map(({ list, config }) => {
+    const slot = slots[config.name];
+    const known = slot !== undefined && slot.list === list.name;
+    const report = known ? slot.report : blankReport(list.name, config.name);
+    const trouble = troubleOf(list, unreadable);
+    return trouble === null ? report : troubled(report, trouble);
+  });
+  return head(context, snapshots, { lists, reports });
+}
+
+/** Looks at every target and judges as a resync would now. Writes nothing, neither to targets nor to the store. */
+export async function survey(context: SyncContext, lists: readonly List[]): Promise<Survey> {
+  const targets = lists.flatMap((list) => list.targets.map((config) => ({ list, config })));
+  const { snapshots, unreadable } = await readSnapshots(context, lists);
+  const slots = await readSlots(context, targets);
+  const reports = await Promise.all(
+    targets.map(async ({ list, config }) => {
+      const trouble = troubleOf(list, unreadable);
+      const slot = slots[config.name] ?? null;
+      if (trouble === null) return inspect(context, { list, config, slot, snapshots });
+      return troubled(blankReport(list.name, config.name), trouble);
+    }),
+  );
+  const status = head(context, snapshots, { lists, reports });
+  return { ...status, plan: planIdOf(reports) };
+}
+
+async function inspect(
+  context: SyncContext,
+  subject: {
+    readonly list: List;
+    readonly config: List["targets"][number];
+    readonly slot: Slot | null;
+    readonly snapshots: Snapshots;
+  },
+): Promise<ListReport> {
+  const { policy, world } = context;
+  const { list, config, snapshots } = subject;
+  const membership = membersOf(list, snapshots, { policy, now: world.now() });
+  try {
+    const target = await context.targetOf(config);
+    const reason = () =>
+      new TargetError("unavailable", `Cannot read ${target.name}: no answer in time`);
+    const observation = await withTimeout(world, target.traits.callMs, { reason }, (signal) =>
+      target.observe(signal),
+    );
+    const slot = subject.slot?.list === list.name ? subject.slot : null;
+    const current = slot?.digest === listDigest(list, policy);
+    const verdict = judge({
+      policy,
+      list,
+      target: config,
+      traits: target.traits,
+      membership,
+      slot: slot === null || current ? slot : { ...slot, unwanted: {} },
+      removed: slot?.removed ?? {},
+      observation,
+      now: world.now(),
+      full: false,
+      sent: false,
+      accepted: null,
+    });
+    return verdict.report;
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error;
+    const { kind: reason, message } = error;
+    return { ...blankReport(list.name, config.name), state: stateOf(reason), reason, message };
+  }
+}
+
+function head(
+  context: SyncContext,
+  snapshots: Snapshots,
+  found: { readonly lists: readonly List[]; readonly reports: readonly ListReport[] },
+): Status {
+  const { policy, world } = context;
+  const clusters = [...new Set(found.lists.flatMap(clustersOf))].toSorted();
+  return {
+    version: 1,
+    installation: policy.installation,
+    at: new Date(world.now()).toISOString(),
+    clusters: clusters.map((name) => clusterStatus(name, snapshots, { policy, now: world.now() })),
+    lists: found.reports,
+  };
+}
+
+function clusterStatus(
+  name: string,
+  snapshots: Snapshots,
+  options: { readonly policy: Policy; readonly now: Instant },
+): ClusterStatus {
+  const snapshot = snapshots[name] ?? null;
+  if (snapshot === null) {
+    const nothing = { clusterUid: null, generation: null, nodes: 0, heardAt: null };
+    return { cluster: name, ...nothing, fresh: false };
+  }
+  const heard = heardAt(snapshot);
+  return {
+    cluster: name,
+    clusterUid: snapshot.clusterUid,
+    generation: snapshot.generation,
+    nodes: snapshot.nodes.length,
+    heardAt: new Date(heard).toISOString(),
+    fresh: options.now - heard <= (options.policy.clusters[name]?.staleAfterMs ?? 0),
+  };
+}
+
+/** Names exactly these removals: another address, list or target gives another id. */
+export function planIdOf(reports: readonly ListReport[]): string | null {
+  const removals = reports
+    .filter((report) => report.remove.length > 0)
+    .map(({ list, target, remove }) => ({ list, target, remove }))
+    .toSorted((a, b) => (a.target < b.target ? -1 : 1));
+  return removals.length === 0 ? null : digestOf(removals).slice(0, 12);
+}

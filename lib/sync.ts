@@ -1,0 +1,326 @@
+import { desiredDigest, isDue, listDigest } from "./core/due.ts";
+import { clustersOf, type List, type Policy, type TargetConfig } from "./core/list.ts";
+import { type Membership, membersOf, type Snapshots } from "./core/members.ts";
+import type { Traits } from "./core/observation.ts";
+import type { Instant, Slot, Slots } from "./core/record.ts";
+import { blankReport, type ListReport, stateOf } from "./core/report.ts";
+import type { AdmittedSnapshot } from "./core/snapshot.ts";
+import { reconcile } from "./reconcile.ts";
+import { acquireLease, type Lease, type TargetObject } from "./stores/lease.ts";
+import type { Log } from "./stores/log.ts";
+import { type Target, TargetError } from "./targets/target.ts";
+import type { World } from "./world.ts";
+
+/** Objects worked on at the same time. */
+const PARALLEL_MAX = 8;
+/** A lease is asked for at most this much of our own time. */
+const LEASE_MS = 60_000;
+
+/** Everything outside that a sync meets, made by the wiring. */
+export interface SyncContext {
+  readonly policy: Policy;
+  readonly world: World;
+  readonly clusterLog: (cluster: string) => Log<AdmittedSnapshot>;
+  readonly objectLog: (object: string) => Log<TargetObject>;
+  readonly targetOf: (config: TargetConfig) => Promise<Target>;
+  readonly traitsOf: (config: TargetConfig) => Traits;
+}
+
+export interface SyncOptions {
+  readonly lists: readonly List[];
+  /** No call is begun that would not end before this. */
+  readonly deadline: Instant;
+  /** webhook: due targets, adds only · resync: due targets, removes too · command: all targets, removes too. */
+  readonly mode: "webhook" | "resync" | "command";
+  /** How long to wait for another holder of a target's lease. */
+  readonly waitMs: number;
+  /** Said in every audit line: delivery, cluster, generation. */
+  readonly cause: Readonly<Record<string, unknown>>;
+  /** By target name; null when the guard judges. Targets not named remove nothing. */
+  readonly accepted: ReadonlyMap<string, ReadonlySet<string>> | null;
+}
+
+export interface TargetOutcome {
+  readonly list: List;
+  readonly config: TargetConfig;
+  readonly traits: Traits;
+  /** What is remembered now; null when the target has never been synced. */
+  readonly slot: Slot | null;
+  readonly report: ListReport;
+}
+
+export interface SyncOutcome {
+  /** Lists in ascending order of name, targets in the order of the configuration. */
+  readonly targets: readonly TargetOutcome[];
+  readonly snapshots: Snapshots;
+}
+
+/** One target of one list, with what the stored snapshots say of it. */
+interface Job {
+  readonly list: List;
+  readonly config: TargetConfig;
+  readonly traits: Traits;
+  readonly membership: Membership;
+  readonly digest: string;
+  readonly desired: string;
+}
+
+/**
+ * Brings every due target of the lists to what the newest admitted snapshots say. One target's or one
+ * stored object's trouble is in its reports and holds up no other. When it resolves, nothing of it is
+ * running any more.
+ */
+export async function sync(context: SyncContext, options: SyncOptions): Promise<SyncOutcome> {
+  const { snapshots, unreadable } = await readSnapshots(context, options.lists);
+  const readable = options.lists.filter((list) => troubleOf(list, unreadable) === null);
+  const jobs = jobsOf(context, readable, snapshots);
+  const remembered = await readSlots(context, jobs);
+  const due = jobs.filter((job) => isJobDue(context, options, { job, slots: remembered }));
+  const outcomes = new Map<string, Outcome>();
+  await inParallel(byObject(due, remembered), async (group) => {
+    for (const [name, outcome] of await syncObject(context, options, { jobs: group, remembered })) {
+      outcomes.set(name, outcome);
+    }
+  });
+  const targets = options.lists.flatMap((list) => {
+    const trouble = troubleOf(list, unreadable);
+    return list.targets.map((config) => {
+      const slot = remembered[config.name] ?? null;
+      const report = slot?.report ?? blankReport(list.name, config.name);
+      const unknown = { slot, report: trouble === null ? report : troubled(report, trouble) };
+      const traits = context.traitsOf(config);
+      return { list, config, traits, ...(outcomes.get(config.name) ?? unknown) };
+    });
+  });
+  return { targets, snapshots };
+}
+
+/** Why a list cannot be judged: one of its clusters' stored snapshots cannot be read. */
+export function troubleOf(list: List, unreadable: ReadonlyMap<string, string>): string | null {
+  const cluster = clustersOf(list).find((name) => unreadable.has(name));
+  return cluster === undefined ? null : (unreadable.get(cluster) ?? null);
+}
+
+/** A report whose numbers are old because something kept us from looking. */
+export function troubled(report: ListReport, message: string): ListReport {
+  return { ...report, state: stateOf("unavailable"), reason: "unavailable", message };
+}
+
+/** The newest admitted snapshot of every cluster of these lists; a cluster that cannot be read is never an empty one. */
+export async function readSnapshots(
+  context: Pick<SyncContext, "clusterLog">,
+  lists: readonly List[],
+): Promise<{ readonly snapshots: Snapshots; readonly unreadable: ReadonlyMap<string, string> }> {
+  const clusters = [...new Set(lists.flatMap(clustersOf))].toSorted();
+  const unreadable = new Map<string, string>();
+  const newest = await Promise.all(
+    clusters.map(async (cluster) => {
+      try {
+        return [cluster, (await context.clusterLog(cluster).newest())?.body ?? null] as const;
+      } catch (error) {
+        unreadable.set(cluster, messageOf(error));
+        return [cluster, null] as const;
+      }
+    }),
+  );
+  return { snapshots: Object.fromEntries(newest), unreadable };
+}
+
+/** What is remembered of these targets, by target name. What cannot be read is met again under the lease. */
+export async function readSlots(
+  context: Pick<SyncContext, "objectLog" | "world">,
+  targets: readonly { readonly config: TargetConfig }[],
+): Promise<Slots> {
+  const objects = [...new Set(targets.map(({ config }) => config.object))].toSorted();
+  const newest = await Promise.all(
+    objects.map(async (object) => {
+      try {
+        return (await context.objectLog(object).newest())?.body.slots ?? {};
+      } catch (error) {
+        context.world.log.warn({ object, error: messageOf(error) }, "Cannot read a record");
+        return {};
+      }
+    }),
+  );
+  return Object.assign({}, ...newest);
+}
+
+function jobsOf(context: SyncContext, lists: readonly List[], snapshots: Snapshots): Job[] {
+  const { policy, world } = context;
+  return lists.flatMap((list) => {
+    const membership = membersOf(list, snapshots, { policy, now: world.now() });
+    const digest = listDigest(list, policy);
+    const desired = desiredDigest(membership);
+    return list.targets.map((config) => {
+      const traits = context.traitsOf(config);
+      return { list, config, traits, membership, digest, desired };
+    });
+  });
+}
+
+function isJobDue(
+  context: SyncContext,
+  options: SyncOptions,
+  found: { readonly job: Job; readonly slots: Slots },
+): boolean {
+  if (options.mode === "command") return true;
+  const { job, slots } = found;
+  return isDue(slots[job.config.name] ?? null, {
+    list: job.list,
+    digest: job.digest,
+    desired: job.desired,
+    voices: job.membership.voices,
+    now: context.world.now(),
+    removes: options.mode === "resync",
+  });
+}
+
+/** Jobs of one object together, because they share its lease; longest unchecked first. */
+function byObject(jobs: readonly Job[], slots: Slots): (readonly Job[])[] {
+  const groups = new Map<string, Job[]>();
+  for (const job of jobs) {
+    const { object } = job.config;
+    groups.set(object, [...(groups.get(object) ?? []), job]);
+  }
+  const oldest = (group: readonly Job[]) =>
+    Math.min(...group.map((job) => slots[job.config.name]?.checkedAt ?? 0));
+  return [...groups.values()].toSorted((a, b) => oldest(a) - oldest(b));
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL_MAX, queue.length) }, worker));
+}
+
+interface Outcome {
+  readonly slot: Slot | null;
+  readonly report: ListReport;
+}
+type Outcomes = ReadonlyMap<string, Outcome>;
+
+interface Group {
+  /** Due jobs of one object. */
+  readonly jobs: readonly Job[];
+  readonly remembered: Slots;
+}
+
+/** All due slots of one object, one after the other, under its lease. */
+async function syncObject(
+  context: SyncContext,
+  options: SyncOptions,
+  group: Group,
+): Promise<Outcomes> {
+  const { world } = context;
+  const remainingMs = Math.min(LEASE_MS, options.deadline - world.now());
+  const object = group.jobs[0]?.config.object ?? "";
+  let lease: Lease | null;
+  try {
+    const waitMs = Math.min(options.waitMs, Math.max(0, remainingMs));
+    lease = await acquireLease(context.objectLog(object), { world, remainingMs, waitMs });
+  } catch (error) {
+    return spoiled(group, (report) => troubled(report, messageOf(error)));
+  }
+  if (lease === null) return spoiled(group, contended);
+  let slots = lease.slots;
+  const outcomes = new Map<string, Outcome>();
+  for (const job of group.jobs) {
+    const { name } = job.config;
+    try {
+      const slot = await syncTarget(context, options, { job, lease, slots, group });
+      slots = { ...slots, [name]: slot };
+      outcomes.set(name, { slot, report: slot.report });
+    } catch (error) {
+      // Neither an outcome nor the world's failure: a fault of ours or of the store. It stays here.
+      world.log.error({ target: name, error: messageOf(error) }, "Cannot finish a sync");
+      const report = slots[name]?.report ?? blankReport(job.list.name, name);
+      const known = error instanceof TargetError ? error.kind : "unavailable";
+      const message = `Cannot sync ${name}: ${messageOf(error)}`;
+      const spoilt = { ...troubled(report, message), reason: known };
+      outcomes.set(name, { slot: slots[name] ?? null, report: spoilt });
+    }
+  }
+  await release(context, { lease, slots, object });
+  return outcomes;
+}
+
+async function syncTarget(
+  context: SyncContext,
+  options: SyncOptions,
+  found: {
+    readonly job: Job;
+    readonly lease: Lease;
+    readonly slots: Slots;
+    readonly group: Group;
+  },
+): Promise<Slot> {
+  const { policy, world } = context;
+  const { lease, slots, group } = found;
+  const { name } = found.job.config;
+  const slot = slots[name];
+  let job = found.job;
+  if (slot !== undefined && slot.checkedAt !== group.remembered[name]?.checkedAt) {
+    // Somebody was here while we waited, perhaps with a newer truth than the one we have read.
+    job = { ...job, ...(await refreshed(context, job.list)) };
+    if (!isJobDue(context, options, { job, slots })) return slot;
+  }
+  const { accepted } = options;
+  return reconcile({
+    ...job,
+    world,
+    policy,
+    target: await context.targetOf(job.config),
+    refresh: async () => (await refreshed(context, job.list)).membership,
+    deadline: options.deadline,
+    removes: options.mode !== "webhook",
+    accepted: accepted === null ? null : (accepted.get(name) ?? new Set()),
+    lease,
+    slots,
+    cause: options.cause,
+  });
+}
+
+async function refreshed(context: SyncContext, list: List) {
+  const { snapshots, unreadable } = await readSnapshots(context, [list]);
+  const trouble = troubleOf(list, unreadable);
+  if (trouble !== null) throw new Error(trouble);
+  const now = context.world.now();
+  const membership = membersOf(list, snapshots, { policy: context.policy, now });
+  return { membership, desired: desiredDigest(membership) };
+}
+
+// Should the record be lost, the next run does the work again, which is harmless.
+async function release(
+  context: SyncContext,
+  held: { readonly lease: Lease; readonly slots: Slots; readonly object: string },
+): Promise<void> {
+  const { object } = held;
+  try {
+    const kept = await held.lease.release(held.slots);
+    if (!kept) context.world.log.warn({ object }, "Lost the lease of an object before its release");
+  } catch (error) {
+    const fields = { object, error: messageOf(error) };
+    context.world.log.warn(fields, "Cannot release the lease of an object");
+  }
+}
+
+function spoiled(group: Group, spoil: (report: ListReport) => ListReport): Outcomes {
+  return new Map(
+    group.jobs.map(({ list, config }) => {
+      const slot = group.remembered[config.name] ?? null;
+      const report = slot?.report ?? blankReport(list.name, config.name);
+      return [config.name, { slot, report: spoil(report) }] as const;
+    }),
+  );
+}
+
+function contended(report: ListReport): ListReport {
+  const message = `Another run is working on ${report.target}`;
+  return { ...report, state: stateOf("contended"), reason: "contended", message };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : "unknown error";
+}

@@ -1,0 +1,160 @@
+import { admitSnapshot } from "../lib/admit.ts";
+import type { List, Policy } from "../lib/core/list.ts";
+import type { Traits } from "../lib/core/observation.ts";
+import type { ListReport } from "../lib/core/report.ts";
+import {
+  type AdmittedSnapshot,
+  type Node,
+  parseStoredSnapshot,
+  type Snapshot,
+  storedSnapshot,
+} from "../lib/core/snapshot.ts";
+import { parseTargetObject } from "../lib/stores/lease.ts";
+import { openLog } from "../lib/stores/log.ts";
+import { memoryStore } from "../lib/stores/memory.ts";
+import type { Store } from "../lib/stores/store.ts";
+import { type SyncContext, type SyncOptions, type SyncOutcome, sync } from "../lib/sync.ts";
+import { MEMORY_TRAITS, memoryTarget, memoryTargets } from "../lib/targets/memory.ts";
+import type { Target } from "../lib/targets/target.ts";
+import { snapshot } from "./core/cases.ts";
+import { type VirtualWorld, virtualWorld } from "./virtual-world.ts";
+
+/** Done around a call to a target: may throw instead of it, after it, or wait. */
+export type Interference = (
+  call: { readonly target: string; readonly verb: "observe" | "add" | "remove" },
+  proceed: () => Promise<unknown>,
+) => Promise<unknown>;
+
+/** The receiver's whole inside over memory, on a clock of its own, with every call to a target counted. */
+export interface Corridor {
+  readonly world: VirtualWorld;
+  readonly context: SyncContext;
+  readonly store: Store;
+  readonly contents: ReturnType<typeof memoryTargets>;
+  /** Calls since the last time this was read, as `one:observe`. */
+  calls(): readonly string[];
+  /** Calls that have begun and not ended. */
+  inFlight(): number;
+  interfere(how: Interference | null): void;
+  /** Admits a snapshot of these nodes at the next sequence and syncs as the webhook does. */
+  deliver(nodes: readonly Node[], given?: Partial<Snapshot>): Promise<SyncOutcome>;
+  admit(nodes: readonly Node[], given?: Partial<Snapshot>): Promise<AdmittedSnapshot>;
+  run(mode: SyncOptions["mode"], given?: Partial<SyncOptions>): Promise<SyncOutcome>;
+  /** Texts of the CIDRs on a target. */
+  on(id: string): readonly string[];
+}
+
+export interface CorridorOptions {
+  readonly policy: Policy;
+  readonly world?: VirtualWorld;
+  readonly store?: Store;
+  readonly contents?: ReturnType<typeof memoryTargets>;
+  readonly traits?: Partial<Traits>;
+}
+
+export function corridor(options: CorridorOptions): Corridor {
+  const { policy } = options;
+  const world = options.world ?? virtualWorld();
+  const store = options.store ?? memoryStore(world);
+  const contents = options.contents ?? memoryTargets();
+  const traits: Traits = { ...MEMORY_TRAITS, ...options.traits };
+  let interference: Interference | null = null;
+  let calls: string[] = [];
+  let inFlight = 0;
+  let sequence = 0;
+
+  const around = async <T>(
+    call: Parameters<Interference>[0],
+    proceed: () => Promise<T>,
+  ): Promise<T> => {
+    calls.push(`${call.target.slice("memory/".length)}:${call.verb}`);
+    inFlight += 1;
+    try {
+      if (interference === null) return await proceed();
+      return (await interference(call, proceed)) as T;
+    } finally {
+      inFlight -= 1;
+    }
+  };
+  const targetOf = async (config: List["targets"][number]): Promise<Target> => {
+    const { id } = config.settings as { id: string };
+    const inner = memoryTarget(config, { id }, contents);
+    return {
+      ...inner,
+      traits,
+      observe: (signal) =>
+        around({ target: config.name, verb: "observe" }, () => inner.observe(signal)),
+      apply: (batch, revision, signal) =>
+        around({ target: config.name, verb: batch.verb }, () =>
+          inner.apply(batch, revision, signal),
+        ),
+    };
+  };
+  const logs = { store, prefix: "", world };
+  const context: SyncContext = {
+    policy,
+    world,
+    clusterLog: (name) =>
+      openLog({
+        ...logs,
+        kind: "clusters",
+        name,
+        parse: parseStoredSnapshot,
+        render: storedSnapshot,
+      }),
+    objectLog: (name) => openLog({ ...logs, kind: "targets", name, parse: parseTargetObject }),
+    targetOf,
+    traitsOf: () => traits,
+  };
+  const run: Corridor["run"] = (mode, given = {}) =>
+    sync(context, {
+      lists: policy.lists,
+      deadline: world.now() + 26_000,
+      mode,
+      waitMs: 0,
+      cause: {},
+      accepted: null,
+      ...given,
+    });
+  const admit: Corridor["admit"] = async (nodes, given = {}) => {
+    sequence += 1;
+    const generation = { epoch: 1, sequence };
+    const receivedAt = world.now();
+    const sent = snapshot(nodes, { receivedAt, generation, ...given });
+    const cluster = policy.clusters[sent.cluster];
+    if (cluster === undefined) throw new Error(`No cluster "${sent.cluster}"`);
+    const log = context.clusterLog(cluster.name);
+    const admitted = await admitSnapshot(log, sent, { cluster, world });
+    if (admitted.kind !== "newer" && admitted.kind !== "repeat") throw new Error(admitted.kind);
+    return admitted.snapshot;
+  };
+  return {
+    world,
+    context,
+    store,
+    contents,
+    calls() {
+      const made = calls;
+      calls = [];
+      return made;
+    },
+    inFlight: () => inFlight,
+    interfere(how) {
+      interference = how;
+    },
+    admit,
+    async deliver(nodes, given) {
+      await admit(nodes, given);
+      return run("webhook", { waitMs: 5_000 });
+    },
+    run,
+    on: (id) => contents.entries(id).map((entry) => entry.cidr),
+  };
+}
+
+/** The only report of an outcome, or the one of a target. */
+export function reportOf(outcome: SyncOutcome, target?: string): ListReport {
+  const found = outcome.targets.find((one) => target === undefined || one.config.name === target);
+  if (found === undefined) throw new Error(`No report of ${target}`);
+  return found.report;
+}

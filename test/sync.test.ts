@@ -1,0 +1,466 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { planIdOf, statusOf, survey } from "../lib/survey.ts";
+import { TargetError } from "../lib/targets/target.ts";
+import {
+  cidr,
+  cluster,
+  EXTERNAL,
+  entry,
+  GRACE_MS,
+  hosts,
+  list,
+  memoryConfig,
+  node,
+  OURS,
+  policy,
+  REMOVAL,
+} from "./core/cases.ts";
+import { type Corridor, corridor, reportOf } from "./corridor.ts";
+
+const nodes = (count: number, first = 1) =>
+  hosts(count, first).map((host, index) => node(`n${first + index}`, [host.replace("/32", "")]));
+
+const unavailable = () => new TargetError("unavailable", "Cannot reach it: the line is cut");
+
+/** Delivers the same truth again, as a heartbeat, and resyncs: what the passing of time does. */
+async function timePasses(room: Corridor, ms: number, given: ReturnType<typeof nodes>) {
+  await room.world.advance(ms);
+  await room.deliver(given);
+  return room.run("resync");
+}
+
+test("sync() brings a hundred joining nodes onto a target with two reads and one write", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const outcome = await room.deliver(nodes(100));
+  assert.deepEqual(room.calls(), ["one:observe", "one:add", "one:observe"]);
+  assert.equal(reportOf(outcome).state, "converged");
+  assert.deepEqual(room.on("one"), hosts(100));
+  assert.equal(room.contents.entries("one")[0]?.text, OURS);
+});
+
+test("sync() reads and writes nothing for an unchanged heartbeat or an early resync", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  room.calls();
+  await timePasses(room, 299_999, nodes(3));
+  assert.deepEqual(room.calls(), []);
+  await timePasses(room, 1, nodes(3));
+  assert.deepEqual(room.calls(), ["one:observe"]);
+});
+
+test("sync() removes in a resync only, after grace and a snapshot that came after it", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  const gone = await room.deliver(nodes(2));
+  assert.equal(reportOf(gone).reason, "grace");
+  assert.equal(reportOf(gone).leaving[0]?.cidr, "203.0.113.3/32");
+
+  await room.world.advance(GRACE_MS);
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "nobody has spoken since the grace ended");
+
+  await room.deliver(nodes(2));
+  assert.deepEqual(room.on("one"), hosts(3), "the webhook only adds");
+  room.calls();
+  const after = await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+  assert.equal(reportOf(after).state, "converged");
+  assert.deepEqual(room.calls(), ["one:observe", "one:remove", "one:observe"]);
+});
+
+test("sync() adds the new address at once and lets the old one go after its grace", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver([...nodes(2), node("x", ["203.0.113.50"])]);
+  await room.deliver([...nodes(2), node("x", ["203.0.113.51"])]);
+  assert.deepEqual(room.on("one"), [...hosts(2), ...hosts(2, 50)]);
+  await timePasses(room, GRACE_MS, [...nodes(2), node("x", ["203.0.113.51"])]);
+  assert.deepEqual(room.on("one"), [...hosts(2), ...hosts(1, 51)]);
+});
+
+test("sync() stops the clock of an address that is desired again", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS - 1_000);
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await timePasses(room, GRACE_MS - 1_000, nodes(2));
+  assert.deepEqual(room.on("one"), hosts(3), "its second grace is not over");
+  await timePasses(room, 1_000, nodes(2));
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() never empties a target for an empty, a missing or a stale truth", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver([]);
+  const empty = await timePasses(room, GRACE_MS, []);
+  assert.equal(reportOf(empty).reason, "ratio");
+  assert.deepEqual(room.on("one"), hosts(3));
+
+  await room.world.advance(900_001);
+  const stale = await room.run("resync");
+  assert.equal(reportOf(stale).reason, "stale");
+  assert.deepEqual(room.on("one"), hosts(3));
+
+  const nobody = corridor({ policy: policy([list()]), contents: room.contents });
+  await nobody.run("resync");
+  await nobody.world.advance(GRACE_MS);
+  const unheard = await nobody.run("resync");
+  assert.equal(reportOf(unheard).reason, "not-heard");
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
+test("sync() adds what it can and removes nothing when a label is outside the forwarder's scope", async () => {
+  const pool = { ...EXTERNAL, labels: { pool: "db" } };
+  const both = list({ sources: [pool, { kind: "static", cidrs: hosts(1, 90) }] });
+  const room = corridor({ policy: policy([both]) });
+  room.contents.put("one", entry(cidr("203.0.113.1")));
+  await room.deliver(nodes(2));
+  const outcome = await timePasses(room, GRACE_MS, nodes(2));
+  assert.equal(reportOf(outcome).reason, "out-of-scope");
+  assert.match(reportOf(outcome).message, /KUBE_ALLOWLIST_LABELS must name "pool"/);
+  assert.deepEqual(room.on("one"), [...hosts(1), ...hosts(1, 90)]);
+});
+
+test("sync() leaves the entries of others as they are, and borrows an identical one", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const foreign = [entry(cidr("203.0.113.1"), "by hand"), entry(cidr("192.0.2.0/24"), null)];
+  for (const one of foreign) room.contents.put("one", one);
+  const outcome = await room.deliver(nodes(2));
+  assert.equal(reportOf(outcome).borrowed, 1);
+  assert.equal(reportOf(outcome).foreign, 2);
+  await room.deliver([]);
+  await timePasses(room, GRACE_MS, nodes(1, 2));
+  assert.deepEqual(
+    room.contents.entries("one").filter((one) => one.text !== OURS),
+    [entry(cidr("192.0.2.0/24"), null), entry(cidr("203.0.113.1"), "by hand")],
+  );
+  room.contents.drop("one", cidr("203.0.113.1"));
+  await timePasses(room, 300_000, nodes(2));
+  assert.deepEqual(
+    room.contents
+      .entries("one")
+      .filter((one) => one.text === OURS)
+      .map((one) => one.cidr),
+    hosts(2),
+    "ours is added once the other one is gone",
+  );
+});
+
+test("sync() repairs what somebody removed by hand", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  room.contents.drop("one", cidr("203.0.113.2"));
+  await timePasses(room, 300_000, nodes(3));
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
+test("sync() never removes under the policy add-only, and says what is surplus", async () => {
+  const removal = { ...REMOVAL, policy: "add-only", graceMs: 0 } as const;
+  const room = corridor({ policy: policy([list({ removal })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  const outcome = await timePasses(room, 3_600_000, nodes(2));
+  assert.deepEqual(room.on("one"), hosts(3));
+  assert.equal(reportOf(outcome).state, "converged");
+  assert.equal(reportOf(outcome).reason, "add-only");
+  assert.match(reportOf(outcome).message, /203\.0\.113\.3\/32/);
+});
+
+test("sync() keeps an address that any cluster of the list still claims", async () => {
+  const both = list({ sources: [EXTERNAL, { ...EXTERNAL, cluster: "us" }] });
+  const room = corridor({ policy: policy([both], [cluster("eu"), cluster("us")]) });
+  const us = { cluster: "us", clusterUid: "uid-us" };
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2), us);
+  await room.deliver([]);
+  await room.world.advance(GRACE_MS);
+  await room.deliver([]);
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "us has not spoken since the grace ended");
+  await room.deliver(nodes(2), us);
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() looks at the newest snapshots once more before it removes", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS);
+  await room.deliver(nodes(2));
+  let late = true;
+  room.interfere(async (call, proceed) => {
+    const result = await proceed();
+    if (call.verb === "observe" && late) {
+      late = false;
+      await room.admit(nodes(3));
+    }
+    return result;
+  });
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
+test("sync() believes what it reads, not the error of a write whose reply was lost", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  room.interfere(async (call, proceed) => {
+    const result = await proceed();
+    if (call.verb === "add") throw unavailable();
+    return result;
+  });
+  const outcome = await room.deliver(nodes(2));
+  assert.equal(reportOf(outcome).state, "converged");
+});
+
+test("sync() reports what it read, not what it sent", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  room.interfere(async (call, proceed) => (call.verb === "add" ? null : proceed()));
+  const outcome = await room.deliver(nodes(2));
+  assert.deepEqual([reportOf(outcome).state, reportOf(outcome).reason], ["pending", "settling"]);
+  assert.deepEqual(reportOf(outcome).add, hosts(2));
+});
+
+test("sync() settles a duplicate by reading again and adding the rest", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  let raced = false;
+  room.interfere(async (call, proceed) => {
+    if (call.verb === "add" && !raced) {
+      raced = true;
+      room.contents.put("one", entry(cidr("203.0.113.1"), "by hand, just now"));
+    }
+    return proceed();
+  });
+  const outcome = await room.deliver(nodes(3));
+  assert.equal(reportOf(outcome).state, "converged");
+  assert.equal(reportOf(outcome).borrowed, 1);
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
+test("sync() leaves a target alone until notBefore and heals by itself", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  room.interfere(() => Promise.reject(unavailable()));
+  const first = await room.deliver(nodes(2));
+  assert.equal(reportOf(first).reason, "unavailable");
+  room.calls();
+  await room.deliver(nodes(3));
+  assert.deepEqual(room.calls(), [], "not hammered");
+  await room.world.advance(1_000);
+  await room.deliver(nodes(3));
+  assert.equal(room.calls().length, 1);
+  room.interfere(null);
+  await room.world.advance(2_000);
+  assert.equal(reportOf(await room.deliver(nodes(3))).state, "converged");
+});
+
+test("sync() converges a healthy target in its own time beside a hung and a throttled one", async () => {
+  const targets = ["hung", "throttled", "healthy"].map((id) => memoryConfig(id));
+  const room = corridor({ policy: policy([list({ targets })]), traits: { callMs: 5_000 } });
+  room.interfere((call, proceed) => {
+    if (call.target === "memory/throttled") {
+      return Promise.reject(new TargetError("throttled", "Cannot read: too many requests"));
+    }
+    if (call.target === "memory/healthy") return proceed();
+    return room.world.sleep(5_000).then(() => Promise.reject(unavailable()));
+  });
+  const running = room.deliver(nodes(2));
+  await room.world.advance(0);
+  assert.deepEqual(room.on("healthy"), hosts(2), "before the hung one has answered");
+  await room.world.advance(5_000);
+  const outcome = await running;
+  assert.deepEqual(
+    targets.map((target) => reportOf(outcome, target.name).reason),
+    ["unavailable", "throttled", null],
+  );
+  assert.equal(room.inFlight(), 0, "nothing runs on when it returns");
+});
+
+test("sync() begins no call that would not end before the deadline", async () => {
+  const room = corridor({ policy: policy([list()]), traits: { callMs: 5_000, batchMax: 10 } });
+  room.interfere(async (_call, proceed) => {
+    await room.world.advance(4_000);
+    return proceed();
+  });
+  await room.admit(nodes(100));
+  const deadline = room.world.now() + 26_000;
+  const outcome = await room.run("webhook", { deadline });
+  assert(room.world.now() <= deadline);
+  assert.equal(reportOf(outcome).reason, "batch");
+  assert(room.on("one").length >= 10, "one batch at least");
+});
+
+test("sync() adds what fits where the backend is full, removes nothing, and says so with numbers", async () => {
+  const room = corridor({ policy: policy([list({ targets: [memoryConfig("one", 10)] })]) });
+  const odd = Array.from({ length: 12 }, (_, index) =>
+    node(`n${index}`, [`203.0.113.${index * 2}`]),
+  );
+  const outcome = await room.deliver(odd);
+  assert.equal(room.on("one").length, 10);
+  assert.equal(reportOf(outcome).reason, "full");
+  assert.match(reportOf(outcome).message, /Cannot add 2 of 12 entries to "db": 10 of 10 are used/);
+});
+
+test("sync() finds by halves what fits where the backend does not tell its limit", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  room.interfere((call, proceed) => {
+    if (call.verb === "observe") return proceed();
+    return proceed().then((result) => {
+      if (room.on("one").length <= 10) return result;
+      // All or nothing, as the backend would: undo what was just added beyond the quota.
+      for (const host of added.splice(0)) room.contents.drop("one", host);
+      throw new TargetError("full", "Cannot add: the quota is used up");
+    });
+  });
+  const put = room.contents.put;
+  const added: ReturnType<typeof hosts> = [];
+  Object.assign(room.contents, {
+    put: (id: string, one: Parameters<typeof put>[1]) => {
+      added.push(one.cidr);
+      put(id, one);
+    },
+  });
+  const odd = Array.from({ length: 13 }, (_, index) =>
+    node(`n${index}`, [`203.0.113.${index * 2}`]),
+  );
+  const running = room.deliver(odd);
+  const outcome = await running;
+  assert.equal(reportOf(outcome).reason, "full");
+  assert(room.on("one").length >= 6, `${room.on("one").length} were added`);
+});
+
+test("sync() adds an entry again that it removed a moment ago, even if a read still shows it", async () => {
+  const removal = { ...REMOVAL, graceMs: 0 };
+  const room = corridor({ policy: policy([list({ removal })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+  room.interfere(async (call, proceed) => {
+    if (call.verb !== "observe" || room.on("one").length === 3) return proceed();
+    const seen = (await proceed()) as { entries: unknown[] };
+    return { ...seen, entries: [...seen.entries, entry(cidr("203.0.113.3"))] };
+  });
+  await room.deliver(nodes(3));
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
+test("sync() does not repeat a removal blindly whose outcome is unknown, and looks again a minute later", async () => {
+  const removal = { ...REMOVAL, graceMs: 0 };
+  const room = corridor({ policy: policy([list({ removal })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  room.interfere((call, proceed) =>
+    call.verb === "remove" ? Promise.reject(unavailable()) : proceed(),
+  );
+  await room.run("resync");
+  room.interfere(null);
+  room.calls();
+  await room.world.advance(30_000);
+  await room.run("resync");
+  assert(!room.calls().includes("one:remove"), "it may still be on its way");
+  await room.world.advance(30_000);
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() waits for a lease that somebody holds and then says contended", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const holder = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+    traits: { callMs: 20_000 },
+  });
+  holder.interfere(async (_call, proceed) => {
+    await room.world.sleep(15_000);
+    return proceed();
+  });
+  const held = holder.deliver(nodes(2));
+  await room.world.advance(0);
+  const waiting = room.run("webhook", { waitMs: 5_000 });
+  await room.world.advance(6_000);
+  assert.equal(reportOf(await waiting).reason, "contended");
+  await room.world.advance(60_000);
+  assert.equal((await held).targets.length, 1);
+});
+
+test("sync() stops a list whose stored snapshot cannot be read, names the object, and goes on with the others", async () => {
+  const other = list({
+    name: "web",
+    sources: [{ ...EXTERNAL, cluster: "us" }],
+    targets: [memoryConfig("two")],
+  });
+  const room = corridor({ policy: policy([list(), other], [cluster("eu"), cluster("us")]) });
+  await room.deliver(nodes(2));
+  await room.admit(nodes(2), { cluster: "us" });
+  await room.store.put(`v1/clusters/eu/${999_999_999_999 - 2}.json`, "{garbled");
+  const outcome = await room.run("resync");
+  assert.match(reportOf(outcome, "memory/one").message, /v1\/clusters\/eu\/999999999997\.json/);
+  assert.equal(reportOf(outcome, "memory/one").state, "failed");
+  assert.deepEqual(room.on("one"), hosts(2));
+  assert.deepEqual(room.on("two"), hosts(2));
+});
+
+test("sync() carries out exactly an accepted plan, and refuses the rest", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(10));
+  await room.deliver([]);
+  await timePasses(room, GRACE_MS, []);
+  const { plan, lists } = await survey(room.context, room.context.policy.lists);
+  assert.equal(lists[0]?.reason, "ratio");
+  assert.equal(plan, planIdOf(lists));
+  const some = new Map([["memory/one", new Set(hosts(4))]]);
+  await room.run("command", { accepted: some });
+  assert.deepEqual(room.on("one"), hosts(6, 5));
+});
+
+test("survey() writes nothing and says what a resync would do", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.admit(nodes(2));
+  const before = await room.store.list("", 100);
+  const found = await survey(room.context, room.context.policy.lists);
+  assert.deepEqual(found.lists[0]?.add, hosts(2));
+  assert.equal(found.plan, null);
+  assert.deepEqual(room.calls(), ["one:observe"]);
+  assert.deepEqual(await room.store.list("", 100), before);
+});
+
+test("statusOf() tells the state of every list from the store alone", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const before = await statusOf(room.context, room.context.policy.lists);
+  assert.equal(before.clusters[0]?.heardAt, null);
+  assert.equal(before.lists[0]?.state, "pending");
+  await room.deliver(nodes(2));
+  room.calls();
+  const after = await statusOf(room.context, room.context.policy.lists);
+  assert.deepEqual(room.calls(), []);
+  assert.equal(after.lists[0]?.state, "converged");
+  assert.deepEqual(after.clusters[0], {
+    cluster: "eu",
+    clusterUid: "uid-eu",
+    generation: { epoch: 1, sequence: 1 },
+    nodes: 2,
+    heardAt: "2026-11-20T21:00:00.000Z",
+    fresh: true,
+  });
+});
+
+test("sync() writes one audit line for every batch", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.admit(nodes(2));
+  await room.run("webhook", { cause: { delivery: "eu/1/1", cluster: "eu" } });
+  assert.deepEqual(room.world.audits, [
+    {
+      delivery: "eu/1/1",
+      cluster: "eu",
+      list: "db",
+      target: "memory/one",
+      action: "add",
+      entries: hosts(2),
+      result: "done",
+    },
+  ]);
+});

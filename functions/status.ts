@@ -1,0 +1,49 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import middy from "@middy/core";
+import { statusOf } from "../lib/survey.ts";
+import { type HttpRequest, type HttpResponse, jsonResponse } from "./http.ts";
+import { httpEvent } from "./middleware/event.ts";
+import { problems } from "./middleware/problems.ts";
+import { problem } from "./problem.ts";
+import { environmentWiring, type Wiring } from "./wiring.ts";
+
+const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
+
+/** `GET /v1/status`: the state of every list, from the store alone. Open on loopback, with a bearer token elsewhere. */
+export function makeStatus(wiring: Wiring) {
+  return middy({ timeoutEarlyInMillis: 0 })
+    .use(problems(wiring.world.log))
+    .use(httpEvent())
+    .handler((event: unknown) => show(wiring, event as HttpRequest));
+}
+
+/** The platform's entry. */
+export async function handler(event: unknown, context: unknown): Promise<unknown> {
+  status ??= makeStatus(environmentWiring());
+  return status(event as never, context as never);
+}
+
+let status: ReturnType<typeof makeStatus> | undefined;
+
+async function show(wiring: Wiring, request: HttpRequest): Promise<HttpResponse> {
+  if (request.method !== "GET") {
+    throw problem("unsupported", 405, { detail: `Cannot ${request.method} a status: GET it` });
+  }
+  if (!request.loopback) requireToken(request, wiring.statusTokens());
+  return jsonResponse(200, await statusOf(wiring, wiring.policy.lists));
+}
+
+function requireToken(request: HttpRequest, tokens: readonly string[]): void {
+  const given = BEARER.exec(request.headers.authorization ?? "")?.[1];
+  // Every token is compared, so that the time taken tells nothing.
+  const matches = tokens.filter((token) => given !== undefined && isSame(given, token));
+  if (matches.length > 0) return;
+  throw problem("unauthenticated", 401, {
+    detail: "Cannot show the status: send a bearer token of the receiver's status.tokens",
+  });
+}
+
+function isSame(a: string, b: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}

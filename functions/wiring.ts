@@ -1,0 +1,200 @@
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import {
+  type Config,
+  findSharedKeys,
+  parseJsonConfig,
+  type ResolvedKey,
+  resolveReference,
+} from "../lib/config.ts";
+import type { TargetConfig } from "../lib/core/list.ts";
+import type { Problem } from "../lib/core/snapshot.ts";
+import { parseStoredSnapshot, storedSnapshot } from "../lib/core/snapshot.ts";
+import { isLogLevel, LOG_LEVELS, makeLogger } from "../lib/logger.ts";
+import { fileStore } from "../lib/stores/file.ts";
+import { parseTargetObject } from "../lib/stores/lease.ts";
+import { openLog } from "../lib/stores/log.ts";
+import { memoryStore } from "../lib/stores/memory.ts";
+import type { Store } from "../lib/stores/store.ts";
+import type { SyncContext } from "../lib/sync.ts";
+import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
+import { kinds } from "../lib/targets/registry.ts";
+import type { Target } from "../lib/targets/target.ts";
+import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
+import { makeWorld, type World } from "../lib/world.ts";
+
+const TRIM_INTERVAL_MS = 3_600_000;
+const CONFIG_DEFAULT = "./allowlist.json";
+
+/** Everything that the functions are made of; `serve`, `dev` and the commands make one too. */
+export interface Wiring extends SyncContext {
+  readonly config: Config;
+  /** Keys that clusters sign with. */
+  keys(): readonly ClusterKeys[];
+  /** Bearer tokens that may read the status from elsewhere. */
+  statusTokens(): readonly string[];
+  /** Trims the logs, at most once an hour each. */
+  trim(): Promise<void>;
+}
+
+export interface WiringOptions {
+  readonly config: Config;
+  readonly world: World;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What relative paths in the configuration are relative to. */
+  readonly folder: string;
+  /** Instead of the configured store. */
+  readonly store?: Store;
+  /** Instead of the configured keys: `dev` signs with a key of its own process. */
+  readonly keys?: readonly ClusterKeys[];
+  /** Contents of the kind `memory`. */
+  readonly memory?: MemoryTargets;
+}
+
+/** The configuration cannot be used; every problem with its path. */
+export class ConfigurationError extends Error {
+  override readonly name = "ConfigurationError";
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ path, message }) => `${path}: ${message}`).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** Makes clients, logs and targets on demand, each once. Rejects nothing until it is used. */
+export function makeWiring(options: WiringOptions): Wiring {
+  const { config, world, env } = options;
+  const store = options.store ?? makeStore(options);
+  const logs = { store, prefix: "", world };
+  const memory = options.memory ?? memoryTargets();
+  const targets = new Map<string, Promise<Target>>();
+  const trimmed = new Map<string, number>();
+  const clusterLog = (name: string) =>
+    openLog({
+      ...logs,
+      kind: "clusters",
+      name,
+      parse: parseStoredSnapshot,
+      render: storedSnapshot,
+    });
+  const objectLog = (name: string) =>
+    openLog({ ...logs, kind: "targets", name, parse: parseTargetObject });
+
+  return {
+    config,
+    policy: config,
+    world,
+    clusterLog,
+    objectLog,
+    traitsOf: (target) => kindOf(target).traits,
+    targetOf(target) {
+      const made =
+        targets.get(target.name) ?? kindOf(target).create(target, { world, env, memory });
+      targets.set(target.name, made);
+      // What could not be made is tried again: credentials and networks come back.
+      made.catch(() => targets.delete(target.name));
+      return made;
+    },
+    keys: once(() => options.keys ?? resolveKeys(options)),
+    statusTokens: once(() => config.statusTokens.map((token) => resolveSecret(token, options))),
+    async trim() {
+      const objects = config.lists.flatMap((list) => list.targets.map((target) => target.object));
+      const clusters = Object.keys(config.clusters);
+      const due = [
+        ...clusters.map((name) => ({ name: `clusters/${name}`, log: clusterLog(name) })),
+        ...[...new Set(objects)].map((name) => ({ name: `targets/${name}`, log: objectLog(name) })),
+      ].filter(({ name }) => world.now() - (trimmed.get(name) ?? 0) >= TRIM_INTERVAL_MS);
+      for (const { name, log } of due) {
+        trimmed.set(name, world.now());
+        await trimOne(world, name, log);
+      }
+    },
+  };
+}
+
+// History that is left lying costs storage, nothing else: the next hour tries again.
+async function trimOne(
+  world: World,
+  name: string,
+  log: { trim(): Promise<number> },
+): Promise<void> {
+  try {
+    const gone = await log.trim();
+    if (gone > 0) world.log.info({ log: name, gone }, "Trimmed a log");
+  } catch (error) {
+    const message = error instanceof Error ? error.message : "unknown error";
+    world.log.warn({ log: name, error: message }, "Cannot trim a log");
+  }
+}
+
+function kindOf(target: TargetConfig) {
+  const kind = kinds[target.kind];
+  if (kind === undefined) throw new Error(`Cannot find target kind "${target.kind}"`);
+  return kind;
+}
+
+function makeStore({ config, world, folder }: WiringOptions): Store {
+  switch (config.store.kind) {
+    case "memory":
+      return memoryStore(world);
+    case "file":
+      return fileStore(resolve(folder, config.store.path), world);
+    default:
+      throw new Error(`Unreachable: ${JSON.stringify(config.store satisfies never)}`);
+  }
+}
+
+function resolveSecret(reference: string, { env, folder }: WiringOptions): string {
+  return resolveReference(reference, {
+    env,
+    readFile: (path) => readFileSync(resolve(folder, path), "utf8"),
+  });
+}
+
+/** Every key of every cluster, or a ConfigurationError with all that is wrong with them. */
+function resolveKeys(options: WiringOptions): readonly ClusterKeys[] {
+  const problems: Problem[] = [];
+  const resolved: ResolvedKey[] = [];
+  const clusters = Object.entries(options.config.auth).map(([cluster, auth]) => {
+    const references = auth.signature?.keys ?? [];
+    const keys = references.flatMap((reference) => {
+      try {
+        const value = resolveSecret(reference, options);
+        resolved.push({ cluster, reference, value });
+        return [parseSigningKey(value)];
+      } catch (error) {
+        const message = error instanceof Error ? error.message : "Cannot read the key";
+        problems.push({ path: `clusters.${cluster}.auth.signature.keys`, message });
+        return [];
+      }
+    });
+    return { cluster, keys };
+  });
+  problems.push(...findSharedKeys(resolved));
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return clusters;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** The wiring of a deployed function, from its environment and the configuration in its bundle. */
+export function environmentWiring(): Wiring {
+  const { env } = process;
+  const path = resolve(env.KUBE_ALLOWLIST_CONFIG ?? CONFIG_DEFAULT);
+  const reading = parseJsonConfig(readFileSync(path, "utf8"));
+  if (reading.kind === "invalid") throw new ConfigurationError(reading.problems);
+  const level = env.KUBE_ALLOWLIST_LOG_LEVEL ?? "info";
+  if (!isLogLevel(level)) {
+    const message = `Cannot use log level "${level}": one of ${LOG_LEVELS.join(", ")}`;
+    throw new ConfigurationError([{ path: "KUBE_ALLOWLIST_LOG_LEVEL", message }]);
+  }
+  const world = makeWorld(makeLogger(level, { log: process.stdout, audit: process.stdout }));
+  return makeWiring({ config: reading.config, world, env, folder: dirname(path) });
+}

@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import type { HttpResponse } from "../../functions/http.ts";
+import { makeResync } from "../../functions/resync.ts";
+import { makeStatus } from "../../functions/status.ts";
+import { makeWebhook } from "../../functions/webhook.ts";
+import { makeWiring } from "../../functions/wiring.ts";
+import { parseConfig } from "../../lib/config.ts";
+import type { Snapshot } from "../../lib/core/snapshot.ts";
+import { memoryStore } from "../../lib/stores/memory.ts";
+import type { Store } from "../../lib/stores/store.ts";
+import { memoryTargets } from "../../lib/targets/memory.ts";
+import { deliveryId, MEDIA_TYPE, renderDelivery } from "../../lib/wire/protocol.ts";
+import { parseSigningKey, type SigningKey, signDelivery } from "../../lib/wire/signature.ts";
+import { snapshot } from "../core/cases.ts";
+import { virtualWorld } from "../virtual-world.ts";
+
+/** Made up for the tests; every one of them must stay out of every log and answer. */
+export const CANARIES = {
+  EU_KEY: `whsec_${Buffer.from("canary-eu-0123456789-0123456789").toString("base64")}`,
+  US_KEY: `whsec_${Buffer.from("canary-us-0123456789-0123456789").toString("base64")}`,
+  STATUS_TOKEN: "canary-status-token",
+};
+
+const FILE = {
+  version: 1,
+  installation: "acme",
+  store: { kind: "memory" },
+  status: { tokens: ["env:STATUS_TOKEN"] },
+  clusters: {
+    eu: { auth: { signature: { keys: ["env:EU_KEY"] } }, bounds: ["203.0.113.0/24"] },
+    us: { auth: { signature: { keys: ["env:US_KEY"] } }, bounds: ["198.51.100.0/24"] },
+  },
+  lists: {
+    db: {
+      from: [{ cluster: "eu", nodes: {}, addresses: ["ExternalIP"] }],
+      removal: { policy: "sync" },
+      targets: [{ kind: "memory", id: "one" }],
+    },
+  },
+};
+
+/** The functions as they are deployed, over a memory store and a memory target. */
+export function receiver(given: { readonly store?: Store; readonly file?: object } = {}) {
+  const reading = parseConfig({ ...FILE, ...given.file });
+  assert(reading.kind === "parsed", JSON.stringify(reading));
+  const world = virtualWorld();
+  const memory = memoryTargets();
+  const store = given.store ?? memoryStore(world);
+  const wiring = makeWiring({
+    config: reading.config,
+    world,
+    env: CANARIES,
+    folder: "/nonexistent",
+    store,
+    memory,
+  });
+  const webhook = makeWebhook(wiring);
+  const status = makeStatus(wiring);
+  const resync = makeResync(wiring);
+  const context = { getRemainingTimeInMillis: () => 29_000 };
+  let sequence = 0;
+
+  const post = async (request: {
+    readonly body: Uint8Array;
+    readonly headers: Readonly<Record<string, string>>;
+  }): Promise<HttpResponse> => {
+    const event = gatewayEvent("POST", "/v1/snapshots", request);
+    return (await webhook(event as never, context as never)) as HttpResponse;
+  };
+  return {
+    world,
+    wiring,
+    store,
+    memory,
+    post,
+    /** Signs and posts a snapshot of cluster eu; what is given replaces parts of it. */
+    async deliver(
+      given: Partial<Snapshot> = {},
+      key: SigningKey = parseSigningKey(CANARIES.EU_KEY),
+    ) {
+      sequence += 1;
+      const generation = { epoch: 1, sequence };
+      const sent = snapshot([], { receivedAt: world.now(), generation, ...given });
+      const body = Buffer.from(renderDelivery(sent));
+      return post({ body, headers: signed(body, key, world.now(), deliveryId(sent)) });
+    },
+    async status(headers: Readonly<Record<string, string>> = {}, extra: object = {}) {
+      const event = { ...gatewayEvent("GET", "/v1/status", { headers }), ...extra };
+      return (await status(event as never, context as never)) as HttpResponse;
+    },
+    resync: () => resync({} as never, { getRemainingTimeInMillis: () => 60_000 } as never),
+  };
+}
+
+export function signed(
+  body: Uint8Array,
+  key: SigningKey,
+  now: number,
+  id = "eu/1/1",
+): Readonly<Record<string, string>> {
+  const timestampS = Math.floor(now / 1_000);
+  return {
+    "Content-Type": MEDIA_TYPE,
+    ...signDelivery([key], { id, timestampS, body }),
+  };
+}
+
+/** Payload 2.0, as an HTTP API or a function URL hands it over. */
+function gatewayEvent(
+  method: string,
+  path: string,
+  request: {
+    readonly body?: Uint8Array;
+    readonly headers: Readonly<Record<string, string>>;
+  },
+) {
+  return {
+    version: "2.0",
+    rawPath: path,
+    headers: request.headers,
+    body: Buffer.from(request.body ?? "").toString("base64"),
+    isBase64Encoded: true,
+    requestContext: { http: { method, path, sourceIp: "192.0.2.7" } },
+  };
+}

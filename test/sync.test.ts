@@ -62,6 +62,10 @@ test("sync() removes in a resync only, after grace and a snapshot that came afte
 
   await room.deliver(nodes(2));
   assert.deepEqual(room.on("one"), hosts(3), "the webhook only adds");
+  await room.deliver([...nodes(2), ...nodes(1, 9)]);
+  assert.deepEqual(room.on("one"), [...hosts(3), ...hosts(1, 9)], "also when it has work there");
+  await room.deliver(nodes(2));
+  room.contents.drop("one", cidr("203.0.113.9"));
   room.calls();
   const after = await room.run("resync");
   assert.deepEqual(room.on("one"), hosts(2));
@@ -89,6 +93,65 @@ test("sync() stops the clock of an address that is desired again", async () => {
   assert.deepEqual(room.on("one"), hosts(3), "its second grace is not over");
   await timePasses(room, 1_000, nodes(2));
   assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() restarts every clock when the list is configured otherwise, and keeps the guard's memory", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS - 1_000);
+  const renamed = list({ formerly: ["old"] });
+  const edited = corridor({
+    policy: policy([renamed]),
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+  });
+  await edited.run("resync");
+  await edited.world.advance(1_000);
+  await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 90 } });
+  await edited.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "its grace began anew with the new configuration");
+  await edited.world.advance(GRACE_MS);
+  await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 91 } });
+  await edited.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() removes nothing once its lease is lost, and writes removals down before it sends them", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS);
+  await room.deliver(nodes(2));
+  const log = room.context.objectLog("memory.one");
+  const written: unknown[] = [];
+  room.interfere(async (call, proceed) => {
+    if (call.verb === "remove") {
+      const newest = await log.newest();
+      written.push(Object.keys(newest?.body.slots["memory/one"]?.removed ?? {}));
+    }
+    return proceed();
+  });
+  const stolen = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+  });
+  stolen.interfere(async (_call, proceed) => {
+    const newest = await log.newest();
+    const slots = newest?.body.slots ?? {};
+    await log.append(newest?.revision ?? 0, { state: "held", forMs: 65_000, slots });
+    return proceed();
+  });
+  await stolen.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "somebody else may be at work");
+  await room.world.advance(66_000);
+  await room.deliver(nodes(2), { generation: { epoch: 1, sequence: 90 } });
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+  assert.deepEqual(written, [["203.0.113.3/32"]]);
 });
 
 test("sync() never empties a target for an empty, a missing or a stale truth", async () => {
@@ -463,4 +526,103 @@ test("sync() writes one audit line for every batch", async () => {
       result: "done",
     },
   ]);
+});
+
+test("sync() begins no removal with less than ten seconds of its lease left", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS);
+  await room.deliver(nodes(2));
+  await room.run("resync", { deadline: room.world.now() + 9_000 });
+  assert.deepEqual(room.on("one"), hosts(3));
+  await room.run("resync", { deadline: room.world.now() + 11_000 });
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() does not let an entry whose removal is in doubt hold up another one", async () => {
+  const removal = { ...REMOVAL, graceMs: 0 };
+  const room = corridor({ policy: policy([list({ removal })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  room.interfere((call, proceed) =>
+    call.verb === "remove" ? Promise.reject(unavailable()) : proceed(),
+  );
+  await room.run("resync");
+  room.interfere(null);
+  await room.world.advance(2_000);
+  const outcome = await room.deliver(nodes(4));
+  assert.deepEqual(room.on("one"), hosts(4));
+  assert.equal(reportOf(outcome).state, "converged");
+});
+
+test("sync() keeps a network of ours that still covers a node while there is no room for its parts", async () => {
+  const tight = list({ targets: [memoryConfig("one", 1)] });
+  const room = corridor({ policy: policy([tight]) });
+  const four = ["203.0.113.4", "203.0.113.5", "203.0.113.6", "203.0.113.7"].map((address, index) =>
+    node(`n${index}`, [address]),
+  );
+  await room.deliver(four);
+  assert.deepEqual(room.on("one"), ["203.0.113.4/30"]);
+  await room.deliver(four.slice(0, 3));
+  const outcome = await timePasses(room, 900_000, four.slice(0, 3));
+  assert.deepEqual(room.on("one"), ["203.0.113.4/30"]);
+  assert.equal(reportOf(outcome).reason, "full");
+});
+
+test("sync() catches a list that creeps away within an hour, and lets rolling replacement pass", async () => {
+  const creeping = corridor({ policy: policy([list()]) });
+  await creeping.deliver(nodes(60));
+  await creeping.deliver(nodes(42));
+  await timePasses(creeping, GRACE_MS, nodes(42));
+  assert.equal(creeping.on("one").length, 42);
+  await creeping.deliver(nodes(30));
+  const outcome = await timePasses(creeping, GRACE_MS, nodes(30));
+  assert.equal(reportOf(outcome).reason, "shrink");
+  assert.equal(creeping.on("one").length, 42);
+
+  for (const perMinute of [1, 3]) {
+    const rolling = corridor({ policy: policy([list()]) });
+    let first = 1;
+    await rolling.deliver(nodes(10, first));
+    for (let minute = 0; minute < 40; minute += 1) {
+      if (first < 31) first += perMinute;
+      await timePasses(rolling, 60_000, nodes(10, first));
+    }
+    assert.deepEqual(rolling.on("one"), hosts(10, first), `${perMinute} nodes a minute`);
+  }
+});
+
+test("sync() that waited for a lease works from the truth of then, not from what it read before", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const holder = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+    traits: { callMs: 5_000 },
+  });
+  holder.interfere(async (_call, proceed) => {
+    await room.world.sleep(1_000);
+    return proceed();
+  });
+  await room.admit(nodes(2), { generation: { epoch: 1, sequence: 1 } });
+  const held = holder.run("webhook");
+  await room.world.advance(0);
+  await room.admit([...nodes(2), node("x", ["203.0.113.77"])], {
+    generation: { epoch: 1, sequence: 2 },
+  });
+  const waiting = room.run("webhook", { waitMs: 5_000 });
+  await room.world.advance(0);
+  await room.admit([...nodes(2), node("y", ["203.0.113.78"])], {
+    generation: { epoch: 1, sequence: 3 },
+  });
+  await room.world.advance(20_000);
+  await held;
+  await waiting;
+  assert.deepEqual(
+    room.on("one"),
+    [...hosts(2), ...hosts(1, 78)],
+    "x was gone before it was added",
+  );
 });

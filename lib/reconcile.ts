@@ -31,6 +31,8 @@ export interface Turn {
   readonly digest: string;
   readonly desired: string;
   readonly deadline: Instant;
+  /** Whether the process was asked to end, so that no further call may begin. */
+  readonly isEnding: () => boolean;
   readonly removes: boolean;
   readonly accepted: ReadonlySet<string> | null;
   readonly lease: Lease;
@@ -278,6 +280,7 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
 }
 
 function fits(turn: Turn): boolean {
+  if (turn.isEnding()) return false;
   return turn.world.now() + turn.target.traits.callMs <= turn.deadline;
 }
 

@@ -24,6 +24,8 @@ export interface SyncContext {
   readonly objectLog: (object: string) => Log<TargetObject>;
   readonly targetOf: (config: TargetConfig) => Promise<Target>;
   readonly traitsOf: (config: TargetConfig) => Traits;
+  /** Aborts when the process was asked to end: no further call is begun, the one under way is awaited. */
+  readonly signal?: AbortSignal;
 }
 
 export interface SyncOptions {
@@ -219,8 +221,15 @@ async function syncObject(
   let lease: Lease | null;
   try {
     const waitMs = Math.min(options.waitMs, Math.max(0, remainingMs));
-    lease = await acquireLease(context.objectLog(object), { world, remainingMs, waitMs });
+    const signal = context.signal === undefined ? {} : { signal: context.signal };
+    lease = await acquireLease(context.objectLog(object), {
+      world,
+      remainingMs,
+      waitMs,
+      ...signal,
+    });
   } catch (error) {
+    if (context.signal?.aborted) return spoiled(group, interrupted);
     return spoiled(group, (report) => troubled(report, messageOf(error)));
   }
   if (lease === null) return spoiled(group, contended);
@@ -274,6 +283,7 @@ async function syncTarget(
     target: await context.targetOf(job.config),
     refresh: async () => (await refreshed(context, job.list)).membership,
     deadline: options.deadline,
+    isEnding: () => context.signal?.aborted ?? false,
     removes: options.mode !== "webhook",
     accepted: accepted === null ? null : (accepted.get(name) ?? new Set()),
     lease,
@@ -319,6 +329,11 @@ function spoiled(group: Group, spoil: (report: ListReport) => ListReport): Outco
 function contended(report: ListReport): ListReport {
   const message = `Another run is working on ${report.target}`;
   return { ...report, state: stateOf("contended"), reason: "contended", message };
+}
+
+function interrupted(report: ListReport): ListReport {
+  const message = `The process ended before its turn at ${report.target}; the next run goes on`;
+  return { ...report, state: stateOf("batch"), reason: "batch", message };
 }
 
 function messageOf(error: unknown): string {

@@ -557,16 +557,16 @@ test("sync() does not let an entry whose removal is in doubt hold up another one
 });
 
 test("sync() keeps a network of ours that still covers a node while there is no room for its parts", async () => {
-  const tight = list({ targets: [memoryConfig("one", 1)] });
+  const tight = list({ targets: [memoryConfig("one", 6)] });
   const room = corridor({ policy: policy([tight]) });
-  const four = ["203.0.113.4", "203.0.113.5", "203.0.113.6", "203.0.113.7"].map((address, index) =>
-    node(`n${index}`, [address]),
-  );
-  await room.deliver(four);
-  assert.deepEqual(room.on("one"), ["203.0.113.4/30"]);
-  await room.deliver(four.slice(0, 3));
-  const outcome = await timePasses(room, 900_000, four.slice(0, 3));
-  assert.deepEqual(room.on("one"), ["203.0.113.4/30"]);
+  const apart = [11, 13, 15, 17, 19].map((last) => node(`a${last}`, [`203.0.113.${last}`]));
+  const four = [4, 5, 6, 7].map((last) => node(`n${last}`, [`203.0.113.${last}`]));
+  await room.deliver([...four, ...apart]);
+  assert.equal(room.on("one")[0], "203.0.113.4/30");
+  const left = [...four.slice(0, 3), ...apart];
+  await room.deliver(left);
+  const outcome = await timePasses(room, 900_000, left);
+  assert.equal(room.on("one")[0], "203.0.113.4/30");
   assert.equal(reportOf(outcome).reason, "full");
 });
 

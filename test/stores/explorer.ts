@@ -14,7 +14,7 @@ import type { World } from "../../lib/world.ts";
  *
  * A crash needs no event of its own: whoever is never picked again has crashed, before or after
  * its last write was done. Only who waits for a crashed one must be looked at: from every state, and
- * from every state with one process or more dead, a fair end is played and everybody alive must get there.
+ * from every state with any one process dead, a fair end is played and everybody alive must get there.
  */
 
 /** What a process may use, and tell. */
@@ -55,8 +55,8 @@ export type Property =
 
 export interface Setting {
   readonly programs: readonly Program[];
-  /** All programs are the same, so it suffices that they start in order. */
-  readonly symmetric?: boolean;
+  /** So many programs, the first ones, are the same: it suffices that they start in order. */
+  readonly alike?: number;
   /** Revision, body and age of what is stored at the start, in this folder. */
   readonly base: string;
   readonly objects: readonly {
@@ -274,7 +274,8 @@ async function successorsOf(search: Search, state: State): Promise<(State | Viol
   const next: (State | Violation)[] = [];
   for (const [index, place] of state.places.entries()) {
     if (place.dead) continue;
-    if (setting.symmetric && index > 0 && isFresh(place) && isFresh(state.places[index - 1])) break;
+    const mustWait = index > 0 && index < (setting.alike ?? 0);
+    if (mustWait && isFresh(place) && isFresh(state.places[index - 1])) continue;
     for (const request of place.local.requests) {
       const answers = await answersOf(search, state, { index, place, request });
       if (setting.growing && request.verb === "get") return answers;
@@ -518,12 +519,23 @@ async function childOf(
 function merged(search: Search, index: number, local: Local): Local {
   const essence = local.ended ? "ended" : local.essence;
   if (essence === null || local.requests.length > 1) return local;
+  const isAsleep = local.requests.some(({ verb }) => verb === "sleep");
+  const looked = isAsleep ? [local.looked?.key, local.looked?.saw] : [];
   const { acknowledged, problem, readClock } = local;
   const requests = local.requests.map(({ verb, key, body, limit }) => ({ verb, key, body, limit }));
   const at = readClock ? (local.edges.at(-1)?.timeMs ?? 0) : 0;
   // What is over is over, whenever it ended.
   const untilMs = local.untilMs > at ? local.untilMs : 0;
-  const key = JSON.stringify([index, essence, at, requests, untilMs, acknowledged, problem]);
+  const key = JSON.stringify([
+    index,
+    essence,
+    at,
+    looked,
+    requests,
+    untilMs,
+    acknowledged,
+    problem,
+  ]);
   const known = search.merged.get(key);
   if (known !== undefined) return known;
   search.merged.set(key, local);
@@ -545,7 +557,7 @@ async function localAfter(
     id: search.runs,
     edges,
     requests: [...run.waiting.values()].map(({ request }) => request),
-    untilMs: heldUntil(run) - index * CLOCK_OFFSET_MS,
+    untilMs: heldUntil(run, index),
     acknowledged: run.acknowledged,
     essence: run.essence,
     looked: run.looked,
@@ -558,13 +570,13 @@ async function localAfter(
 }
 
 /** On a clock that stands at 0, what remains is when it ends. */
-function heldUntil(run: Run): number {
+function heldUntil(run: Run, index: number): number {
   const { timeMs, readClock } = run;
   run.timeMs = Number.NaN;
   const untilMs = run.lease?.remainingMs() ?? 0;
   run.timeMs = timeMs;
   run.readClock = readClock;
-  return untilMs;
+  return untilMs === 0 ? 0 : untilMs - index * CLOCK_OFFSET_MS;
 }
 
 async function startRun(search: Search, index: number): Promise<Run> {
@@ -721,12 +733,8 @@ function selfWaitOf(state: State): Violation | null {
 /** Plays to the end without faults, with and without the death of any process at this moment. */
 async function unfairnessOf(search: Search, state: State): Promise<Violation | null> {
   if (!search.setting.properties.includes("never-ends")) return null;
-  const count = state.places.length;
-  for (let dying = 0; dying < 2 ** count - 1; dying += 1) {
-    const places = state.places.map((place, index) => ({
-      ...place,
-      dead: (dying >> index) % 2 === 1,
-    }));
+  for (let dying = -1; dying < state.places.length; dying += 1) {
+    const places = state.places.map((place, index) => ({ ...place, dead: index === dying }));
     const violation = await fairEndOf(search, { ...state, places });
     if (violation !== null) return violation;
   }

@@ -1,0 +1,49 @@
+import type { Cidr } from "../core/cidr.ts";
+import type { Observation, Revision, Traits } from "../core/observation.ts";
+import type { TargetErrorKind } from "../core/report.ts";
+
+/** Entries of one verb. `text` is the marker text to write beside each added entry. */
+export interface Batch {
+  readonly verb: "add" | "remove";
+  readonly cidrs: readonly Cidr[];
+  readonly text: string;
+}
+
+/**
+ * One place outside that holds a list. Two verbs and data: everything that decides lives in `core/plan.ts`.
+ *
+ * A target must read completely or throw; must write exactly the batch it is given; may not retry,
+ * sleep for a retry, look at ownership or touch what the batch does not name.
+ */
+export interface Target {
+  /** `<kind>/<id>`, + `/<group>` for databases, + `/<protocol>-<port>` with a permission. */
+  readonly name: string;
+  /** What the lease is for: kind, region and id of the thing that is written. */
+  readonly object: string;
+  readonly traits: Traits;
+  /** Everything there, at one revision, complete, or it rejects with a TargetError. Must honour the signal. */
+  observe(signal: AbortSignal): Promise<Observation>;
+  /**
+   * Idempotent. Rejects only with TargetError; after any rejection the outcome is unknown and the
+   * caller observes again. Never more than `traits.batchMax` entries. Must honour the signal.
+   */
+  apply(batch: Batch, revision: Revision, signal: AbortSignal): Promise<Revision>;
+}
+
+/** The only error a target rejects with. The message says what could not be done and a way out, never a secret. */
+export class TargetError extends Error {
+  override readonly name = "TargetError";
+  readonly kind: TargetErrorKind;
+  /** What the backend asked for, in milliseconds, where it did. */
+  readonly retryAfterMs: number | null;
+
+  constructor(
+    kind: TargetErrorKind,
+    message: string,
+    options?: { readonly cause?: unknown; readonly retryAfterMs?: number | null },
+  ) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.kind = kind;
+    this.retryAfterMs = options?.retryAfterMs ?? null;
+  }
+}

@@ -1,0 +1,109 @@
+import type { ClusterAuth } from "../config.ts";
+import { type Cidr, sortCidrs } from "../core/cidr.ts";
+import type { Bounds, Cluster } from "../core/list.ts";
+import type { Path, Reader } from "./problems.ts";
+import { isRecord, itemsOf, recordOf } from "./raw.ts";
+import { clusterShape, nameShape } from "./shape.ts";
+
+const MAX_ENTRIES_DEFAULT = 1_000;
+const STALE_AFTER_DEFAULT_MS = 15 * 60_000;
+const WIDEST_DEFAULT = { ipv4: 20, ipv6: 56 };
+
+export interface ParsedCluster {
+  readonly name: string;
+  readonly cluster: Cluster | null;
+  readonly auth: ClusterAuth;
+}
+
+/** One cluster of the file; whatever is wrong with it is added to the reader. */
+export function parseCluster(name: string, raw: unknown, reader: Reader): ParsedCluster {
+  const at = ["clusters", name];
+  reader.check(nameShape, name, at);
+  const parsed = reader.check(clusterShape, raw, at);
+  if (isRecord(raw)) {
+    refuseWeakAuth(raw, at, reader);
+    refuseUnlimitedPublic(raw, at, reader);
+  }
+  const signature = parsed?.auth?.signature ?? null;
+  const auth = { signature: signature === null ? null : { keys: [...new Set(signature.keys)] } };
+  if (parsed === null) return { name, cluster: null, auth };
+  const cluster: Cluster = {
+    name,
+    bounds: boundsOf(parsed.bounds),
+    maxEntries: parsed.maxEntries ?? MAX_ENTRIES_DEFAULT,
+    staleAfterMs: parsed.staleAfter ?? STALE_AFTER_DEFAULT_MS,
+    uid: parsed.uid ?? null,
+    retired: parsed.retired ?? false,
+    widest: {
+      ipv4: parsed.widest?.ipv4 ?? WIDEST_DEFAULT.ipv4,
+      ipv6: parsed.widest?.ipv6 ?? WIDEST_DEFAULT.ipv6,
+    },
+  };
+  return { name, cluster, auth };
+}
+
+function boundsOf(parsed: readonly (Cidr | "public")[]): Bounds {
+  const cidrs = parsed.filter((bound): bound is Cidr => bound !== "public");
+  return cidrs.length < parsed.length ? "public" : sortCidrs(cidrs);
+}
+
+function refuseWeakAuth(raw: Readonly<Record<string, unknown>>, at: Path, reader: Reader): void {
+  const auth = recordOf(raw.auth);
+  if (auth.serviceAccount !== undefined) {
+    const message =
+      'Cannot use serviceAccount: service-account tokens are not supported yet; use "signature"';
+    reader.add([...at, "auth", "serviceAccount"], message);
+  }
+  if (raw.retired === true || Object.keys(auth).length > 0) return;
+  const message =
+    "Cannot take deliveries without proof: no method is given; write signature: { keys: " +
+    '["env:NAME"] }, or retired: true';
+  reader.add([...at, "auth"], message);
+}
+
+function refuseUnlimitedPublic(
+  raw: Readonly<Record<string, unknown>>,
+  at: Path,
+  reader: Reader,
+): void {
+  const bounds = itemsOf(raw.bounds);
+  if (!bounds.includes("public")) return;
+  if (bounds.length > 1) {
+    const message = 'Cannot mix "public" with other bounds: write [public] alone, or networks only';
+    reader.add([...at, "bounds"], message);
+  }
+  if (raw.maxEntries !== undefined) return;
+  const message =
+    'Cannot leave out "maxEntries" with bounds [public]: say how many addresses this ' +
+    "cluster may put on one list";
+  reader.add([...at, "maxEntries"], message);
+}
+
+/**
+ * The matching key names the cluster, so a key that two clusters share would let each speak for the
+ * other.
+ */
+export function refuseSharedReferences(
+  clusters: readonly (readonly [string, unknown])[],
+  reader: Reader,
+): void {
+  const first = new Map<string, string>();
+  for (const [cluster, raw] of clusters) {
+    const keys = itemsOf(recordOf(recordOf(recordOf(raw).auth).signature).keys);
+    for (const [index, reference] of keys.entries()) {
+      if (typeof reference !== "string") continue;
+      const other = first.get(reference) ?? cluster;
+      first.set(reference, other);
+      if (other === cluster) continue;
+      const at = ["clusters", cluster, "auth", "signature", "keys", index];
+      reader.add(at, sharedKeyMessage(other, cluster));
+    }
+  }
+}
+
+export function sharedKeyMessage(one: string, other: string): string {
+  return (
+    `Cannot use one key for clusters "${one}" and "${other}": the key tells which cluster ` +
+    "speaks; give each its own"
+  );
+}

@@ -1,0 +1,327 @@
+import * as z from "zod";
+import { type Cidr, familyOf, parseAddress, parseCidr, prefixLengthOf } from "../core/cidr.ts";
+
+/*
+ * The shapes of the configuration file, part by part. `config.ts` parses each part on its own, so
+ * that all problems are found at once; `scripts/schema.ts` puts them together again for editors.
+ */
+
+const NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
+
+/**
+ * Of clusters, lists and installations; short and plain enough for every vendor's markers and every
+ * store's keys.
+ */
+export const nameShape = z.string().regex(NAME, {
+  error: ({ input }) =>
+    `Cannot use name ${JSON.stringify(input)}: expected 1 to 32 of a-z, 0-9 and "-", no ` +
+    `"-" at either end`,
+});
+
+const DURATION = /^(0|[1-9][0-9]{0,8})(s|m|h)$/;
+const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const;
+const DURATION_MS_MAX = 366 * 24 * UNIT_MS.h;
+
+/** `90s`, `5m`, `1h` as milliseconds; null when it is none of these. */
+export function parseDuration(text: string): number | null {
+  const [, count, unit] = DURATION.exec(text) ?? [];
+  if (count === undefined || unit === undefined) return null;
+  const ms = Number(count) * UNIT_MS[unit as keyof typeof UNIT_MS];
+  return ms > DURATION_MS_MAX ? null : ms;
+}
+
+function durationShape(minimum: { readonly text: string; readonly reason: string }) {
+  const minimumMs = parseDuration(minimum.text) ?? 0;
+  return z
+    .string({ error: ({ input }) => durationMessage(input) })
+    .regex(DURATION, { error: ({ input }) => durationMessage(input) })
+    .transform((text, context) => {
+      const ms = parseDuration(text);
+      if (ms !== null && ms >= minimumMs) return ms;
+      const message =
+        ms === null
+          ? `Cannot use duration ${text}: more than a year`
+          : `Cannot use duration ${text}: expected at least ${minimum.text}, ${minimum.reason}`;
+      context.issues.push({ code: "custom", message, input: text });
+      return z.NEVER;
+    });
+}
+
+function durationMessage(input: unknown): string {
+  return `Cannot read duration ${JSON.stringify(input)}: write it like "90s", "5m" or "1h"`;
+}
+
+/** A network without host bits, or a single host; never /0. */
+const cidrShape = z.string().transform((text, context): Cidr => {
+  const cidr = parseCidr(text);
+  const message = cidr === null ? notCidrMessage(text) : cidrMessage(text, cidr);
+  if (cidr !== null && message === null) return cidr;
+  context.issues.push({ code: "custom", message: message ?? "", input: text });
+  return z.NEVER;
+});
+
+function notCidrMessage(text: string): string {
+  return (
+    `Cannot read CIDR ${JSON.stringify(text)}: write it like "203.0.113.0/24" or ` +
+    `"2001:db8::/48"`
+  );
+}
+
+function cidrMessage(text: string, cidr: Cidr): string | null {
+  if (prefixLengthOf(cidr) === 0) {
+    return `Cannot use CIDR ${text}: it is everything, which no list may hold; name the networks`;
+  }
+  const host = parseAddress(text.split("/")[0] ?? "");
+  if (host === null || addressPart(host) === addressPart(cidr)) return null;
+  return (
+    `Cannot use CIDR ${text}: it has host bits; write "${cidr}" for the network or ` +
+    `"${host}" for the host`
+  );
+}
+
+function addressPart(cidr: Cidr): string {
+  return cidr.slice(0, cidr.indexOf("/"));
+}
+
+const UNIQUE_LOCAL = /^f[cd]/;
+
+// Nobody owns more than this. IPv4: /8 is the largest block the registry gave out. IPv6: registries
+// give providers /32 to /19, and the largest known allocation is a /16; fd00::/8 is the private
+// space that 10.0.0.0/8 is in IPv4 (RFC 4193), so people write it as a bound.
+function broadestBound(cidr: Cidr): number {
+  if (familyOf(cidr) === "ipv4") return 8;
+  return UNIQUE_LOCAL.test(cidr) ? 8 : 16;
+}
+
+const boundShape = z.string().transform((text, context): Cidr | "public" => {
+  if (text === "public") return text;
+  const cidr = parseCidr(text);
+  const message =
+    cidr === null ? notCidrMessage(text) : (cidrMessage(text, cidr) ?? boundMessage(cidr));
+  if (cidr !== null && message === null) return cidr;
+  context.issues.push({ code: "custom", message: message ?? "", input: text });
+  return z.NEVER;
+});
+
+function boundMessage(cidr: Cidr): string | null {
+  const broadest = broadestBound(cidr);
+  if (prefixLengthOf(cidr) >= broadest) return null;
+  return (
+    `Cannot use bound ${cidr}: broader than /${broadest}; name the networks that the nodes ` +
+    "live in"
+  );
+}
+
+const REFERENCE = /^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
+
+/** Where a secret is to be found; never the secret itself, and no message ever shows it. */
+const referenceShape = z.string().regex(REFERENCE, {
+  error:
+    'Cannot use a value written in the file as a secret: write "env:NAME" or "file:PATH" ' +
+    "and keep the value there",
+});
+
+// Kubernetes' syntax of label keys and values: what breaks it can match no node, only mislead.
+const LABEL_NAME = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)$/;
+const LABEL_KEY =
+  /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE_LENGTH_MAX = 63;
+
+const labelKeyShape = z.string().regex(LABEL_KEY, {
+  error: ({ input }) =>
+    `Cannot use label ${JSON.stringify(input)}: no label of Kubernetes is like it`,
+});
+const labelValueShape = z
+  .string()
+  .refine(
+    (value) => value === "" || (value.length <= LABEL_VALUE_LENGTH_MAX && LABEL_NAME.test(value)),
+    {
+      error: ({ input }) =>
+        `Cannot use label value ${JSON.stringify(input)}: no label of Kubernetes has it`,
+    },
+  );
+const labelsShape = z.record(labelKeyShape, labelValueShape);
+
+const ENTRIES_MAX = 100_000;
+const SIGNATURE_KEYS_MAX = 10;
+const BOUNDS_MAX = 1_000;
+const STATIC_CIDRS_MAX = 10_000;
+const SOURCES_MAX = 100;
+const TARGETS_MAX = 100;
+const FORMER_NAMES_MAX = 100;
+
+export const storeShapes = {
+  memory: z
+    .strictObject({ kind: z.literal("memory") })
+    .describe("Forgets everything when the process ends; for trying out"),
+  file: z
+    .strictObject({
+      kind: z.literal("file"),
+      path: z.string().min(1).describe("Folder, relative to this file"),
+    })
+    .describe("A folder; for one machine"),
+} as const;
+
+const serviceAccountShape = z
+  .strictObject({
+    issuer: z.string().min(1),
+    audience: z.string().min(1),
+    subject: z.string().min(1),
+    jwks: z.unknown(),
+  })
+  .describe("Projected service-account token. Not supported yet");
+
+const authShape = z
+  .strictObject({
+    serviceAccount: serviceAccountShape.optional(),
+    signature: z
+      .strictObject({
+        keys: z
+          .array(referenceShape)
+          .min(1)
+          .max(SIGNATURE_KEYS_MAX)
+          .describe('References to whsec_ keys, "env:NAME" or "file:PATH"; several while rotating'),
+      })
+      .optional()
+      .describe("Standard Webhooks signature"),
+  })
+  .describe("How deliveries prove that they come from this cluster");
+
+const STALE_AFTER = { text: "12m", reason: "two heartbeats of the forwarder" };
+
+export const clusterShape = z.strictObject({
+  auth: authShape.optional(),
+  bounds: z
+    .array(boundShape)
+    .min(1)
+    .max(BOUNDS_MAX)
+    .describe(
+      "Networks that every address must lie in; or [public]: single globally routable " +
+        "hosts, then maxEntries is required",
+    ),
+  maxEntries: z
+    .int()
+    .min(1)
+    .max(ENTRIES_MAX)
+    .optional()
+    .describe("Most entries of this cluster on one list; default 1000"),
+  staleAfter: durationShape(STALE_AFTER)
+    .optional()
+    .describe("After this long unheard, removals wait; default 15m, at least 12m"),
+  uid: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,64}$/, {
+      error: ({ input }) =>
+        `Cannot use uid ${JSON.stringify(input)}: take it from "kubectl get namespace ` +
+        `kube-system -o jsonpath={.metadata.uid}"`,
+    })
+    .optional()
+    .describe("Pins the cluster: uid of its namespace kube-system"),
+  retired: z
+    .boolean()
+    .optional()
+    .describe("The cluster is gone: counts as heard with no nodes, its deliveries are refused"),
+  widest: z
+    .strictObject({
+      ipv4: z.int().min(8).max(32).optional(),
+      ipv6: z.int().min(16).max(128).optional(),
+    })
+    .optional()
+    .describe("Shortest prefix lengths of podCidrs and subnets; default { ipv4: 20, ipv6: 56 }"),
+});
+
+export const sourceShapes = {
+  nodes: z
+    .strictObject({
+      cluster: nameShape,
+      nodes: labelsShape.describe("Labels that a node must have, all of them; {} is every node"),
+      addresses: z.array(z.enum(["InternalIP", "ExternalIP", "podCidrs"])).min(1),
+    })
+    .describe("Addresses of a cluster's nodes"),
+  pods: z
+    .strictObject({
+      cluster: nameShape,
+      pods: z.strictObject({
+        namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
+          error: ({ input }) =>
+            `Cannot use namespace ${JSON.stringify(input)}: no namespace of Kubernetes is like it`,
+        }),
+        labels: labelsShape.describe("Labels that a pod must have; {} is every pod"),
+      }),
+    })
+    .describe("Addresses of a cluster's pods"),
+  static: z
+    .strictObject({ static: z.array(cidrShape).min(1).max(STATIC_CIDRS_MAX) })
+    .describe("Addresses that are always on the list"),
+} as const;
+
+const GRACE = { text: "0s", reason: "a time" };
+const ACCEPT_AFTER = { text: "1s", reason: "because 0s would switch the guard off" };
+
+const removalShape = z.strictObject({
+  policy: z.enum(["sync", "add-only"]).describe("sync removes what is unwanted, add-only never"),
+  grace: durationShape(GRACE)
+    .optional()
+    .describe("How long an entry stays after it was last wanted; default 5m"),
+  maxRatio: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe("Share of the entries that one run may remove; default 0.3"),
+  minRemaining: z
+    .int()
+    .min(0)
+    .max(ENTRIES_MAX)
+    .optional()
+    .describe("Entries that must stay; default 1"),
+  acceptAfter: z
+    .union([z.literal("never"), durationShape(ACCEPT_AFTER)])
+    .optional()
+    .describe("Guarded removals go after being confirmed for this long; default never"),
+});
+
+/** `source` and `target` are parsed one by one, so the caller says what stands for them here. */
+export function listShape(source: z.ZodType, target: z.ZodType) {
+  return z.strictObject({
+    from: z.array(source).min(1).max(SOURCES_MAX).describe("Where the addresses come from"),
+    removal: removalShape,
+    targets: z.array(target).min(1).max(TARGETS_MAX).describe("Where the list is kept"),
+    gate: z.boolean().optional().describe("Whether nodes wait for this list; default true"),
+    formerly: z
+      .array(nameShape)
+      .max(FORMER_NAMES_MAX)
+      .optional()
+      .describe("Earlier names, whose entries this list claims"),
+  });
+}
+
+const STATUS_TOKENS_MAX = 10;
+
+const statusShape = z
+  .strictObject({
+    tokens: z
+      .array(referenceShape)
+      .min(1)
+      .max(STATUS_TOKENS_MAX)
+      .describe('References to bearer tokens, "env:NAME" or "file:PATH"; several while rotating'),
+  })
+  .describe("Who may read the status from another machine");
+
+/** Clusters and lists, too, are parsed one by one, by name. */
+export function fileShape(parts: {
+  readonly name: z.ZodString;
+  readonly store: z.ZodType;
+  readonly cluster: z.ZodType;
+  readonly list: z.ZodType;
+}) {
+  return z.strictObject({
+    $schema: z.string().optional(),
+    version: z.literal(1),
+    installation: nameShape.describe("Part of every owner marker; never change it"),
+    store: parts.store.describe("Where snapshots and records are kept"),
+    status: statusShape.optional(),
+    clusters: z.record(parts.name, parts.cluster),
+    lists: z.record(parts.name, parts.list),
+  });
+}

@@ -1,0 +1,207 @@
+import type { Rule, Tree, Violation } from "./rule.ts";
+import { type Import, resolveImport, type Source } from "./source.ts";
+
+/*
+ * Which folder may import what. Arrows point to the core: a file knows what is nearer to it than
+ * itself, and only entries know who exists.
+ */
+
+interface Room {
+  readonly files: RegExp;
+  /** Own files that may be imported, at run time too. `$1` is the first group of `files`. */
+  readonly own: readonly string[];
+  /** Own files of which only types may be imported. */
+  readonly types?: readonly string[];
+  /** Own files that may be imported dynamically only, or as types. */
+  readonly later?: readonly string[];
+  readonly packages: readonly RegExp[];
+}
+
+const CORE = "lib/core/[^/]+\\.ts";
+const WORLD = "lib/world\\.ts";
+const ZOD = /^zod$/;
+const ASSERT = /^node:assert\/strict$/;
+const CRYPTO = /^node:crypto$/;
+const NODE = /^node:/;
+
+// The first room whose pattern matches a file is its room.
+const ROOMS: readonly Room[] = [
+  {
+    files: /^lib\/(core|policies)\//,
+    own: [CORE, "lib/$1/.*"],
+    packages: [/^cidr-tools$/, ZOD, ASSERT, CRYPTO, /^yaml$/],
+  },
+  { files: /^lib\/world\.ts$/, own: [], packages: [] },
+  { files: /^lib\/logger\.ts$/, own: [WORLD], packages: [/^pino$/] },
+  {
+    files: /^lib\/wire\//,
+    own: [CORE, "lib/wire/.*"],
+    types: [WORLD],
+    packages: [ZOD, ASSERT, CRYPTO],
+  },
+  {
+    files: /^lib\/clouds\/([a-z-]+)\.ts$/,
+    own: [CORE, WORLD],
+    packages: [ZOD, ASSERT, /^@(aws-sdk|smithy|alicloud)\//, NODE],
+  },
+  {
+    files: /^lib\/targets\/registry\.ts$/,
+    own: [CORE, "lib/targets/.*"],
+    types: [WORLD],
+    later: ["lib/clouds/.*"],
+    packages: [ZOD, ASSERT],
+  },
+  {
+    files: /^lib\/targets\/([a-z-]+)(?:\/|\.ts$)/,
+    own: [CORE, "lib/targets/target\\.ts", "lib/targets/$1(/.*|\\.ts)"],
+    types: [WORLD, "lib/clouds/$1\\.ts"],
+    packages: [ZOD, ASSERT],
+  },
+  {
+    files: /^lib\/sources\//,
+    own: [CORE, "lib/sources/.*", "lib/clouds/.*"],
+    types: [WORLD],
+    packages: [ZOD, ASSERT],
+  },
+  {
+    files: /^lib\/stores\//,
+    own: [CORE, WORLD, "lib/stores/.*"],
+    later: ["lib/clouds/.*"],
+    packages: [ZOD, ASSERT, /^node:(crypto|fs|fs\/promises|path)$/],
+  },
+  {
+    files: /^lib\/config(\/|\.ts$)/,
+    own: [CORE, "lib/config(/.*|\\.ts)", "lib/targets/registry\\.ts"],
+    packages: [ZOD, ASSERT, /^yaml$/],
+  },
+  {
+    // Orchestration: targets, sources, stores and the world come in as arguments.
+    files: /^lib\/[a-z-]+\.ts$/,
+    own: [
+      CORE,
+      WORLD,
+      "lib/[a-z-]+\\.ts",
+      "lib/targets/target\\.ts",
+      "lib/stores/(log|lease|slots|store)\\.ts",
+    ],
+    types: ["lib/(targets|sources|stores)/.*"],
+    packages: [ASSERT],
+  },
+  {
+    files: /^functions\//,
+    own: ["lib/.*", "functions/.*"],
+    packages: [/^@middy\//, ZOD, NODE],
+  },
+  {
+    files: /^forwarder\//,
+    own: [CORE, WORLD, "lib/(wire/.*|logger\\.ts)", "forwarder/.*"],
+    packages: [/^@kubernetes\/client-node$/, ZOD, NODE, /^prom-client$/],
+  },
+  {
+    files: /^cli\//,
+    own: ["lib/.*", "cli/.*", "package\\.json"],
+    later: ["functions/.*", "forwarder/.*"],
+    packages: [/^commander$/, /^yaml$/, ZOD, NODE],
+  },
+  {
+    files: /^scripts\//,
+    own: ["lib/.*", "scripts/.*"],
+    packages: [/^esbuild$/, /^yaml$/, ZOD, NODE],
+  },
+  { files: /^test\//, own: [".*"], packages: [/./] },
+];
+
+// A vendor's SDK, or a library that only some bundles may carry, has one home.
+const HOMES: readonly (readonly [RegExp, RegExp])[] = [
+  [/^@aws-sdk\/|^@smithy\//, /^lib\/clouds\/aws\.ts$/],
+  [/^@alicloud\//, /^lib\/clouds\/alibaba\.ts$/],
+  [/^@kubernetes\/client-node$/, /^forwarder\//],
+  [/^@middy\//, /^functions\//],
+  [/^commander$/, /^cli\//],
+  [/^pino$/, /^lib\/logger\.ts$/],
+  [/^cidr-tools$/, /^lib\/core\/(cidr|aggregate)\.ts$/],
+  [/^yaml$/, /^(lib\/config\/yaml\.ts|lib\/policies\/.*|cli\/.*|scripts\/.*)$/],
+  [/^node:fs/, /^(lib\/stores\/file\.ts|functions\/wiring\.ts|(forwarder|cli|scripts)\/.*)$/],
+];
+
+/** Names that only entries may import, whoever exports them: they make a world. */
+const ENTRY_NAMES = /\b(makeWorld|makeLogger)\b/;
+const ENTRIES = /^(functions\/wiring\.ts|forwarder\/main\.ts|cli\/.*|scripts\/.*|test\/.*)$/;
+
+function roomOf(path: string): Room | undefined {
+  return ROOMS.find((room) => room.files.test(path));
+}
+
+function allows(
+  room: Room,
+  path: string,
+  patterns: readonly string[],
+): (target: string) => boolean {
+  const group = room.files.exec(path)?.[1] ?? "";
+  const own = patterns.map((pattern) => new RegExp(`^(?:${pattern.replaceAll("$1", group)})$`));
+  return (target) => own.some((pattern) => pattern.test(target));
+}
+
+function judgeImport(source: Source, room: Room, found: Import): string | null {
+  const { specifier, how } = found;
+  const target = resolveImport(source.path, specifier);
+  if (target === null) {
+    const home = HOMES.find(([name]) => name.test(specifier))?.[1];
+    const atHome = source.path.startsWith("test/") || home === undefined || home.test(source.path);
+    if (!atHome) return `imports ${specifier} outside of its home`;
+    return room.packages.some((name) => name.test(specifier)) ? null : `imports ${specifier}`;
+  }
+  if (ENTRY_NAMES.test(found.names) && !ENTRIES.test(source.path)) {
+    return `imports ${found.names} of ${target}, which only entries do`;
+  }
+  if (allows(room, source.path, room.own)(target)) return null;
+  if (allows(room, source.path, room.later ?? [])(target)) {
+    return how === "static" ? `imports ${target} statically` : null;
+  }
+  if (allows(room, source.path, room.types ?? [])(target)) {
+    return how === "type" ? null : `imports more than types of ${target}`;
+  }
+  return `imports ${target}`;
+}
+
+function checkImports(tree: Tree): readonly Violation[] {
+  return tree.sources.flatMap((source) => {
+    const room = roomOf(source.path);
+    if (room === undefined) return [{ path: source.path, line: 1, message: "lies in no room" }];
+    return source.imports.flatMap((found) => {
+      const message = judgeImport(source, room, found);
+      return message === null ? [] : [{ path: source.path, line: found.line, message }];
+    });
+  });
+}
+
+export const roomRule: Rule = {
+  name: "imports follow the arrows",
+  check: checkImports,
+  bad: {
+    "lib/core/plan.ts": 'import { sync } from "../sync.ts";',
+    "lib/core/cidr.ts": 'import { readFile } from "node:fs/promises";',
+    "lib/wire/protocol.ts": 'import { kinds } from "../targets/registry.ts";',
+    "lib/targets/aws/prefix-list.ts": 'import { open } from "../../clouds/aws.ts";',
+    "lib/targets/linode/firewall.ts": 'import type { X } from "../aws/security-group.ts";',
+    "lib/targets/registry.ts": 'import { open } from "../clouds/aws.ts";',
+    "lib/targets/memory.ts": 'import { EC2Client } from "@aws-sdk/client-ec2";',
+    "lib/config.ts": 'import { parse } from "yaml";',
+    "lib/sync.ts": 'import middy from "@middy/core";',
+    "lib/stores/log.ts": 'import type { Target } from "../targets/target.ts";',
+    "lib/survey.ts": 'import { makeWorld } from "./world.ts";',
+    "functions/webhook.ts": 'import { delivery } from "../forwarder/delivery.ts";',
+    "forwarder/watch.ts": 'const later = await import("../lib/sync.ts");',
+    "cli/dev.ts": 'import { handler } from "../functions/webhook.ts";',
+    "cli/serve.ts": 'import { KubeConfig } from "@kubernetes/client-node";',
+    "tools/x.ts": "",
+  },
+  good: {
+    "lib/core/plan.ts":
+      'import { createHash } from "node:crypto";\nimport type { Cidr } from "./cidr.ts";',
+    "lib/targets/aws/prefix-list.ts": 'import type { Open } from "../../clouds/aws.ts";',
+    "lib/targets/registry.ts": 'const open = () => import("../clouds/aws.ts");',
+    "cli/dev.ts": 'const later = () => import("../functions/webhook.ts");',
+    "lib/config/yaml.ts": 'import { parse } from "yaml";',
+  },
+};

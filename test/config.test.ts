@@ -165,11 +165,7 @@ test("parseConfig() reads every setting", () => {
         [[...WEB, "removal", "acceptAfter"], "2h"],
         [[...WEB, "targets", 0, "exclusive"], true],
         [[...WEB, "targets", 0, "limit"], 60],
-        [
-          [...WEB, "from", 1],
-          { cluster: "east", pods: { namespace: "pay", labels: { b: "2", a: "1" } } },
-        ],
-        [[...WEB, "from", 2], { static: ["2001:DB8::1", "198.51.100.7/32"] }],
+        [[...WEB, "from", 1], { static: ["2001:DB8::1", "198.51.100.7/32"] }],
       ),
       KINDS,
     ),
@@ -194,7 +190,6 @@ test("parseConfig() reads every setting", () => {
   assert.equal(web?.targets[0]?.exclusive, true);
   assert.equal(web?.targets[0]?.limit, 60);
   assert.deepEqual(web?.sources.slice(1), [
-    { kind: "pods", cluster: "east", namespace: "pay", labels: { a: "1", b: "2" } },
     { kind: "static", cidrs: ["198.51.100.7/32", "2001:db8::1/128"] },
   ]);
 });
@@ -389,6 +384,15 @@ test("parseConfig() asks for a method of proof unless the cluster is retired", (
   const config = parsed(parseConfig(fileWith([auth, ABSENT], [[...EAST, "retired"], true]), KINDS));
   assert.deepEqual(config.auth.east, { signature: null });
   assert.equal(config.clusters.east?.retired, true);
+});
+
+test("parseConfig() refuses pods as not supported yet, and names what is wrong with them all the same", () => {
+  const pods = { cluster: "east", pods: { namespace: "pay", labels: {} } };
+  const [problem] = problemsWith([[...WEB, "from", 1], pods]);
+  assert.match(problem ?? "", /^lists\.web\.from\[1\]\.pods: Cannot take members from pods/);
+  const broken = { cluster: "east", pods: { namespace: "Pay", labels: {} } };
+  const [shape] = problemsWith([[...WEB, "from", 1], broken]);
+  assert.match(shape ?? "", /namespace/);
 });
 
 test("parseConfig() refuses service-account tokens and remote stores as not supported yet", () => {

@@ -58,54 +58,15 @@ export function corridor(options: CorridorOptions): Corridor {
   const store = options.store ?? memoryStore(world);
   const contents = options.contents ?? memoryTargets();
   const traits: Traits = { ...MEMORY_TRAITS, ...options.traits };
-  let interference: Interference | null = null;
-  let calls: string[] = [];
-  let inFlight = 0;
-  let sequence = 0;
-
-  const around = async <T>(
-    call: Parameters<Interference>[0],
-    proceed: () => Promise<T>,
-  ): Promise<T> => {
-    calls.push(`${call.target.slice("memory/".length)}:${call.verb}`);
-    inFlight += 1;
-    try {
-      if (interference === null) return await proceed();
-      return (await interference(call, proceed)) as T;
-    } finally {
-      inFlight -= 1;
-    }
-  };
-  const targetOf = async (config: List["targets"][number]): Promise<Target> => {
-    const { id } = config.settings as { id: string };
-    const inner = memoryTarget(config, { id }, contents);
-    return {
-      ...inner,
-      traits,
-      observe: (signal) =>
-        around({ target: config.name, verb: "observe" }, () => inner.observe(signal)),
-      apply: (batch, revision, signal) =>
-        around({ target: config.name, verb: batch.verb }, () =>
-          inner.apply(batch, revision, signal),
-        ),
-    };
-  };
-  const logs = { store, prefix: "", world };
+  const meter = makeMeter();
   const context: SyncContext = {
     policy,
     world,
-    clusterLog: (name) =>
-      openLog({
-        ...logs,
-        kind: "clusters",
-        name,
-        parse: parseStoredSnapshot,
-        render: storedSnapshot,
-      }),
-    objectLog: (name) => openLog({ ...logs, kind: "targets", name, parse: parseTargetObject }),
-    targetOf,
+    ...logsOf(store, world),
+    targetOf: async (config) => metered(config, { contents, traits, meter }),
     traitsOf: () => traits,
   };
+  let sequence = 0;
   const run: Corridor["run"] = (mode, given = {}) =>
     sync(context, {
       lists: policy.lists,
@@ -133,15 +94,9 @@ export function corridor(options: CorridorOptions): Corridor {
     context,
     store,
     contents,
-    calls() {
-      const made = calls;
-      calls = [];
-      return made;
-    },
-    inFlight: () => inFlight,
-    interfere(how) {
-      interference = how;
-    },
+    calls: meter.calls,
+    inFlight: meter.inFlight,
+    interfere: meter.interfere,
     admit,
     async deliver(nodes, given) {
       await admit(nodes, given);
@@ -149,6 +104,64 @@ export function corridor(options: CorridorOptions): Corridor {
     },
     run,
     on: (id) => contents.entries(id).map((entry) => entry.cidr),
+  };
+}
+
+function logsOf(store: Store, world: VirtualWorld): Pick<SyncContext, "clusterLog" | "objectLog"> {
+  const logs = { store, prefix: "", world };
+  const snapshots = { parse: parseStoredSnapshot, render: storedSnapshot };
+  return {
+    clusterLog: (name) => openLog({ ...logs, kind: "clusters", name, ...snapshots }),
+    objectLog: (name) => openLog({ ...logs, kind: "targets", name, parse: parseTargetObject }),
+  };
+}
+
+/** Counts calls, and lets a test stand in their way. */
+function makeMeter() {
+  let interference: Interference | null = null;
+  let calls: string[] = [];
+  let inFlight = 0;
+  return {
+    async around<T>(call: Parameters<Interference>[0], proceed: () => Promise<T>): Promise<T> {
+      calls.push(`${call.target.slice("memory/".length)}:${call.verb}`);
+      inFlight += 1;
+      try {
+        if (interference === null) return await proceed();
+        return (await interference(call, proceed)) as T;
+      } finally {
+        inFlight -= 1;
+      }
+    },
+    calls() {
+      const made = calls;
+      calls = [];
+      return made;
+    },
+    inFlight: () => inFlight,
+    interfere(how: Interference | null) {
+      interference = how;
+    },
+  };
+}
+
+function metered(
+  config: List["targets"][number],
+  parts: {
+    readonly contents: ReturnType<typeof memoryTargets>;
+    readonly traits: Traits;
+    readonly meter: ReturnType<typeof makeMeter>;
+  },
+): Target {
+  const { contents, traits, meter } = parts;
+  const { id } = config.settings as { id: string };
+  const inner = memoryTarget(config, { id }, contents);
+  const target = config.name;
+  return {
+    ...inner,
+    traits,
+    observe: (signal) => meter.around({ target, verb: "observe" }, () => inner.observe(signal)),
+    apply: (batch, revision, signal) =>
+      meter.around({ target, verb: batch.verb }, () => inner.apply(batch, revision, signal)),
   };
 }
 

@@ -249,7 +249,7 @@ export const sourceShapes = {
         labels: labelsShape.describe("Labels that a pod must have; {} is every pod"),
       }),
     })
-    .describe("Addresses of a cluster's pods"),
+    .describe("Addresses of a cluster's pods. Not supported yet"),
   static: z
     .strictObject({ static: z.array(cidrShape).min(1).max(STATIC_CIDRS_MAX) })
     .describe("Addresses that are always on the list"),

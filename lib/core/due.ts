@@ -6,7 +6,7 @@ import type { Instant, Slot } from "./record.ts";
 import type { TargetErrorKind } from "./report.ts";
 
 /** A resync reads every target at least this often, whatever its record says. */
-export const CHECK_INTERVAL_MS = 300_000;
+const CHECK_INTERVAL_MS = 300_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
 /** For what only a person mends. */

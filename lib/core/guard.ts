@@ -5,7 +5,7 @@ import type { Clocks, Instant } from "./record.ts";
 import type { WithheldReason } from "./report.ts";
 
 /** A handful of removals is always a handful, however short the list. */
-export const REMOVALS_FREE = 2;
+const REMOVALS_FREE = 2;
 
 export interface GuardQuestion {
   readonly list: string;

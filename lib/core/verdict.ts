@@ -16,7 +16,7 @@ import {
 } from "./report.ts";
 
 /** How far back guard (b) remembers. */
-export const SIZES_MEMORY_MS = 3_600_000;
+const SIZES_MEMORY_MS = 3_600_000;
 
 /** Everything that a verdict on one list at one target is made from. */
 export interface Case {

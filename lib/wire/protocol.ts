@@ -21,8 +21,8 @@ export const DELIVERY_BYTES_MAX = 8 * 1024 * 1024;
 /** The forwarder gzips bodies from this size on. */
 export const GZIP_FROM_BYTES = 64 * 1024;
 /** Bounds of `Answer.again`, in seconds. */
-export const AGAIN_MIN_S = 1;
-export const AGAIN_MAX_S = 300;
+const AGAIN_MIN_S = 1;
+const AGAIN_MAX_S = 300;
 
 const SPEC_VERSION = "1.0";
 const DATA_CONTENT_TYPE = "application/json";

@@ -14,7 +14,7 @@ import { parseConfig } from "../../lib/config.ts";
 import { fileStore } from "../../lib/stores/file.ts";
 import { memoryStore } from "../../lib/stores/memory.ts";
 import { parseSigningKey } from "../../lib/wire/signature.ts";
-import { type Logger, makeWorld } from "../../lib/world.ts";
+import { type Logger, makeWorld, type World } from "../../lib/world.ts";
 import { printTable, quantile } from "./table.ts";
 
 /*
@@ -39,27 +39,28 @@ interface Stage {
   readonly close: () => Promise<void>;
 }
 
-async function openStage(store: "memory" | "file"): Promise<Stage> {
-  const world = makeWorld(LOG);
-  const reading = parseConfig({
-    version: 1,
-    installation: "bench",
-    store: { kind: "memory" },
-    clusters: {
-      eu: {
-        auth: { signature: { keys: ["env:UNUSED"] } },
-        bounds: ["10.0.0.0/8"],
-        maxEntries: 20_000,
-      },
+const FILE = {
+  version: 1,
+  installation: "bench",
+  store: { kind: "memory" },
+  clusters: {
+    eu: {
+      auth: { signature: { keys: ["env:UNUSED"] } },
+      bounds: ["10.0.0.0/8"],
+      maxEntries: 20_000,
     },
-    lists: {
-      db: {
-        from: [{ cluster: "eu", nodes: {}, addresses: ["InternalIP"] }],
-        removal: { policy: "sync" },
-        targets: [{ kind: "memory", id: "one" }],
-      },
+  },
+  lists: {
+    db: {
+      from: [{ cluster: "eu", nodes: {}, addresses: ["InternalIP"] }],
+      removal: { policy: "sync" },
+      targets: [{ kind: "memory", id: "one" }],
     },
-  });
+  },
+};
+
+async function openServer(store: "memory" | "file", world: World) {
+  const reading = parseConfig(FILE);
   if (reading.kind === "invalid") throw new Error(JSON.stringify(reading.problems));
   const folder = await mkdtemp(join(tmpdir(), "kube-allowlist-bench-"));
   const wiring = makeWiring({
@@ -70,13 +71,18 @@ async function openStage(store: "memory" | "file"): Promise<Stage> {
     store: store === "memory" ? memoryStore(world) : fileStore(folder, world),
     keys: [{ cluster: "eu", keys: [KEY] }],
   });
-  const server = await startServer({
+  return startServer({
     functions: { webhook: makeWebhook(wiring), status: makeStatus(wiring) } as never,
     host: "127.0.0.1",
     port: 0,
     world,
     loopbackKey: LOOPBACK,
   });
+}
+
+async function openStage(store: "memory" | "file"): Promise<Stage> {
+  const world = makeWorld(LOG);
+  const server = await openServer(store, world);
   const cluster = await startEmbeddedKubernetes({ world });
   const ending = new AbortController();
   let ready: ReadonlySet<string> = new Set();

@@ -77,43 +77,40 @@ function cidrs(...texts: readonly string[]) {
 
 // Reading.
 
-test("parseSnapshot() gives canonical values, sorted and each once", () => {
-  const snapshot = parsed(
-    message({
-      scope: {
-        labels: ["zone", "pool", "zone"],
-        pods: [
-          { namespace: "shop", labels: {} },
-          { namespace: "pay", labels: { tier: "1", app: "api" } },
-          { namespace: "pay", labels: { app: "api", tier: "1" } },
-        ],
-      },
-      changes: [
-        { kind: "node.removed", name: "z", uid: "u-9" },
-        { kind: "node.added", name: "a", uid: "u-1" },
+const UNSORTED = message({
+  scope: {
+    labels: ["zone", "pool", "zone"],
+    pods: [
+      { namespace: "shop", labels: {} },
+      { namespace: "pay", labels: { tier: "1", app: "api" } },
+      { namespace: "pay", labels: { app: "api", tier: "1" } },
+    ],
+  },
+  changes: [
+    { kind: "node.removed", name: "z", uid: "u-9" },
+    { kind: "node.added", name: "a", uid: "u-1" },
+  ],
+  nodes: [
+    nodeMembers({
+      uid: "u-2",
+      labels: { zone: "1", pool: "payments" },
+      addresses: [
+        { type: "InternalIP", address: "2001:DB8:0::1" },
+        { type: "InternalIP", address: "10.0.0.10" },
+        { type: "InternalIP", address: "10.0.0.9" },
+        { type: "ExternalIP", address: "203.0.113.16" },
+        { type: "InternalIP", address: "2001:db8::0001" },
+        { type: "InternalIP", address: "203.0.113.16" },
       ],
-      nodes: [
-        nodeMembers({
-          uid: "u-2",
-          labels: { zone: "1", pool: "payments" },
-          addresses: [
-            { type: "InternalIP", address: "2001:DB8:0::1" },
-            { type: "InternalIP", address: "10.0.0.10" },
-            { type: "InternalIP", address: "10.0.0.9" },
-            { type: "ExternalIP", address: "203.0.113.16" },
-            { type: "InternalIP", address: "2001:db8::0001" },
-            { type: "InternalIP", address: "203.0.113.16" },
-          ],
-          podCidrs: ["fd00:0::/64", "10.2.1.9/24", "10.2.1.0/24"],
-        }),
-        nodeMembers({ uid: "u-1", name: "b" }),
-      ],
-      pods: [
-        podMembers({ uid: "p-2", addresses: ["fd00::9", "10.2.0.9", "fd00:0::9"] }),
-        podMembers(),
-      ],
+      podCidrs: ["fd00:0::/64", "10.2.1.9/24", "10.2.1.0/24"],
     }),
-  );
+    nodeMembers({ uid: "u-1", name: "b" }),
+  ],
+  pods: [podMembers({ uid: "p-2", addresses: ["fd00::9", "10.2.0.9", "fd00:0::9"] }), podMembers()],
+});
+
+test("parseSnapshot() gives canonical values, sorted and each once", () => {
+  const snapshot = parsed(UNSORTED);
   assert.deepEqual(snapshot, {
     cluster: "prod-eu",
     clusterUid: "6f0c",

@@ -7,7 +7,13 @@ import { markerText } from "./core/marker.ts";
 import type { Membership } from "./core/members.ts";
 import type { Observation, Revision } from "./core/observation.ts";
 import type { Clocks, Instant, Slot, Slots } from "./core/record.ts";
-import { blankReport, type ListReport, type Reason, stateOf } from "./core/report.ts";
+import {
+  blankReport,
+  type ListReport,
+  type Reason,
+  stateOf,
+  type TargetErrorKind,
+} from "./core/report.ts";
 import { judge, nextRemoved, type Verdict } from "./core/verdict.ts";
 import type { Lease } from "./stores/lease.ts";
 import { type Batch, type Target, TargetError } from "./targets/target.ts";
@@ -69,8 +75,20 @@ export async function reconcile(turn: Turn): Promise<Slot> {
   if (observation === null) return unchecked(turn, slot);
   const progress = begin(turn, slot, observation);
   await addMissing(turn, progress);
-  if (turn.removes && progress.error === null) await removeUnwanted(turn, progress);
+  if (turn.removes && mayGoOn(progress.error)) {
+    const removed = await removeUnwanted(turn, progress);
+    // What was full may have room now.
+    if (removed) await addMissing(turn, progress);
+  }
   return finished(turn, progress);
+}
+
+/**
+ * Whether a turn whose additions failed may still remove. A target that is full must be able to
+ * shrink; one that does not answer or asks for time is left alone.
+ */
+function mayGoOn(error: TargetError | null): boolean {
+  return error === null || error.kind === "full" || error.kind === "invalid";
 }
 
 function memoryOf({ slots, config, list, digest }: Turn): Slot | null {
@@ -216,16 +234,19 @@ async function sendWhatFits(
   return refusal === null ? { kind: "sent" } : { kind: "error", error: refusal };
 }
 
-async function removeUnwanted(turn: Turn, progress: Progress): Promise<void> {
-  if (progress.verdict.go.length === 0 || !mayRemove(turn)) return;
+/** Tells whether anything was removed, as far as that is known. */
+async function removeUnwanted(turn: Turn, progress: Progress): Promise<boolean> {
+  if (progress.verdict.go.length === 0 || !mayRemove(turn)) return false;
   progress.membership = await turn.refresh();
   progress.verdict = judgeNow(turn, progress);
   const outcome = await sendRemovals(turn, progress, progress.verdict.go);
-  if (outcome === "nothing") return;
+  if (outcome === "nothing") return false;
   const unreadable = await lookAgain(turn, progress);
-  const { unwanted, late } = progress.verdict.plan;
+  const { add, unwanted, late } = progress.verdict.plan;
   const settled = unwanted.length + late.length === 0;
-  progress.error = unreadable ?? (settled || outcome === "sent" ? null : outcome);
+  const earlier = add.length === 0 ? null : progress.error;
+  progress.error = unreadable ?? (settled || outcome === "sent" ? earlier : outcome);
+  return outcome === "sent" && unreadable === null;
 }
 
 function mayRemove(turn: Turn): boolean {
@@ -304,8 +325,13 @@ function inBatches(cidrs: readonly Cidr[], max: number): (readonly Cidr[])[] {
 function finished(turn: Turn, progress: Progress): Slot {
   const { error, slot } = progress;
   const next = slotOf(turn, progress);
-  if (error === null) return next;
-  return { ...next, report: failedReport(next.report, error), ...setback(turn, slot, error) };
+  if (error !== null) {
+    return { ...next, report: failedReport(next.report, error), ...setback(turn, slot, error) };
+  }
+  const { reason } = next.report;
+  // Known from what was read, without an error: it is no reason to ask more often.
+  if (reason !== "full" && reason !== "shadowed") return next;
+  return { ...next, ...setback(turn, slot, { kind: reason, retryAfterMs: null }) };
 }
 
 function failed(turn: Turn, slot: Slot | null, error: TargetError): Slot {
@@ -332,7 +358,11 @@ function reasoned(reason: Reason, message: string) {
   return { state: stateOf(reason), reason, message };
 }
 
-function setback(turn: Turn, slot: Slot | null, error: TargetError) {
+function setback(
+  turn: Turn,
+  slot: Slot | null,
+  error: { readonly kind: TargetErrorKind | "shadowed"; readonly retryAfterMs: number | null },
+) {
   const failures = (slot?.failures ?? 0) + 1;
   const wait = backoffMs(error.kind, failures, error.retryAfterMs);
   return { failures, notBefore: turn.world.now() + wait };

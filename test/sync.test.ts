@@ -393,6 +393,41 @@ test("sync() finds by halves what fits where the backend does not tell its limit
   assert(room.on("one").length >= 6, `${room.on("one").length} were added`);
 });
 
+test("sync() lets a target that is full shrink, and fills the room at once", async () => {
+  for (const limit of [10, null]) {
+    const room = corridor({ policy: policy([list({ targets: [memoryConfig("one", limit)] })]) });
+    room.interfere((call, proceed) => {
+      if (call.verb === "add" && room.on("one").length >= 10) {
+        return Promise.reject(new TargetError("full", "Cannot add: the quota is used up"));
+      }
+      return proceed();
+    });
+    const odd = (first: number) =>
+      Array.from({ length: 10 }, (_, index) => {
+        const last = (first + index) * 2;
+        return node(`n${last}`, [`203.0.113.${last}`]);
+      });
+    await room.deliver(odd(0));
+    const outcome = await room.deliver(odd(2));
+    assert.equal(reportOf(outcome).reason, "full", `limit ${limit}`);
+    await timePasses(room, GRACE_MS, odd(2));
+    await timePasses(room, GRACE_MS, odd(2));
+    assert.deepEqual(
+      room.on("one"),
+      odd(2).map((one) => one.addresses[0]?.address),
+    );
+  }
+});
+
+test("sync() does not ask a target that is full or shadowed at every heartbeat", async () => {
+  const room = corridor({ policy: policy([list({ targets: [memoryConfig("one", 1)] })]) });
+  await room.deliver([node("a", ["203.0.113.1"]), node("b", ["203.0.113.9"])]);
+  room.calls();
+  await room.world.advance(299_999);
+  await room.deliver([node("a", ["203.0.113.1"]), node("b", ["203.0.113.9"])]);
+  assert.deepEqual(room.calls(), []);
+});
+
 test("sync() adds an entry again that it removed a moment ago, even if a read still shows it", async () => {
   const removal = { ...REMOVAL, graceMs: 0 };
   const room = corridor({ policy: policy([list({ removal })]) });

@@ -51,6 +51,7 @@ export interface DueQuestion {
  */
 export function isDue(slot: Slot | null, question: DueQuestion): boolean {
   if (slot === null || slot.digest !== question.digest) return true;
+  if (question.removes && answers(slot) && departureIsDue(slot, question)) return true;
   if (question.now < slot.notBefore) return false;
   if (slot.desired !== question.desired) return true;
   const { state, reason } = slot.report;
@@ -59,6 +60,12 @@ export function isDue(slot: Slot | null, question: DueQuestion): boolean {
   if (!question.removes) return false;
   if (question.now - slot.checkedAt >= CHECK_INTERVAL_MS) return true;
   return departureIsDue(slot, question);
+}
+
+// What fails for want of room must not wait with its departures, which make room.
+function answers(slot: Slot): boolean {
+  const { reason } = slot.report;
+  return reason === "full" || reason === "shadowed" || reason === "invalid";
 }
 
 function departureIsDue(slot: Slot, question: DueQuestion): boolean {

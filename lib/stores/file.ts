@@ -16,7 +16,9 @@ import { type Store, type StoredKey, StoreError } from "./store.ts";
 
 // No segment of a key begins with a dot, so nothing in here can be taken for an object.
 const DRAFTS = ".drafts";
-/** A put takes seconds; whoever needs an hour finds its draft gone and fails, which does no harm. */
+/**
+ * A put takes seconds; whoever needs an hour finds its draft gone and fails, which does no harm.
+ */
 const LEFTOVER_MS_MAX = 3_600_000;
 const PUTS_PER_SWEEP = 1_000;
 const DRAWS_MAX = 10;
@@ -90,7 +92,10 @@ export function fileStore(folder: string, world: Pick<World, "random">): Store {
   };
 }
 
-/** The keys below `prefix` in ascending order. Only the folders that the prefix does not rule out are read. */
+/**
+ * The keys below `prefix` in ascending order. Only the folders that the prefix does not rule out
+ * are read.
+ */
 async function* walk(root: string, prefix: string): AsyncGenerator<string> {
   const base = prefix.slice(0, prefix.lastIndexOf("/") + 1);
   const start = prefix.slice(base.length);
@@ -133,7 +138,10 @@ async function makeFolder(
   durable.add(folder);
 }
 
-/** Not every system can sync a folder (Windows, some network mounts): there it is as durable as the system makes it. */
+/**
+ * Not every system can sync a folder (Windows, some network mounts): there it is as durable as the
+ * system makes it.
+ */
 async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, "r");
@@ -166,7 +174,10 @@ async function writeDraft(
   }
 }
 
-/** A new empty file under a random name. Another process may have drawn the same name, so draw again. */
+/**
+ * A new empty file under a random name. Another process may have drawn the same name, so draw
+ * again.
+ */
 async function openDraft(
   drafts: string,
   world: Pick<World, "random">,
@@ -181,7 +192,10 @@ async function openDraft(
   }
 }
 
-/** False when the name is taken. A link either names the whole file or does not exist, and replaces nothing. */
+/**
+ * False when the name is taken. A link either names the whole file or does not exist, and replaces
+ * nothing.
+ */
 async function linkOnce(draft: string, path: string): Promise<boolean> {
   try {
     await link(draft, path);
@@ -190,7 +204,8 @@ async function linkOnce(draft: string, path: string): Promise<boolean> {
     if (codeOf(error) === "EEXIST") return false;
     if (!["EPERM", "ENOTSUP", "ENOSYS", "EXDEV", "EMLINK"].includes(codeOf(error))) throw error;
     throw new StoreError(
-      `Cannot create "${path}": no hard links here (${codeOf(error)}); keep the store on one local disk`,
+      `Cannot create "${path}": no hard links here (${codeOf(error)}); ` +
+        "keep the store on one local disk",
       { cause: error },
     );
   }

@@ -8,17 +8,21 @@ const KEY_LENGTH_MAX = 1_000;
 const SEGMENT = /^[a-z0-9-][a-z0-9.-]{0,254}$/;
 const SEGMENT_START = /^(?:[a-z0-9-][a-z0-9.-]{0,254})?$/;
 
+const PROBLEM =
+  "not made of [a-z0-9.-] between single slashes, or too long; rename what it stands for";
+
 /** Whether `name` may stand between two slashes of a key. */
 export function isSegment(name: string): boolean {
   return SEGMENT.test(name);
 }
 
-/** Rejects with StoreError what is not a key: anything but `[a-z0-9./-]`, empty or hidden segments, absolute paths, `..`. */
+/**
+ * Rejects with StoreError what is not a key: anything but `[a-z0-9./-]`, empty or hidden segments,
+ * absolute paths, `..`.
+ */
 export function checkKey(key: string): void {
   if (key.length <= KEY_LENGTH_MAX && key.split("/").every(isSegment)) return;
-  throw new StoreError(
-    `Cannot use key ${JSON.stringify(key)}: not made of [a-z0-9.-] between single slashes, or too long; rename what it stands for`,
-  );
+  throw new StoreError(`Cannot use key ${JSON.stringify(key)}: ${PROBLEM}`);
 }
 
 /** As {@link checkKey}, for the beginning of a key: the last segment may be empty or unfinished. */
@@ -28,7 +32,5 @@ export function checkPrefix(prefix: string): void {
   if (prefix.length <= KEY_LENGTH_MAX && segments.every(isSegment) && SEGMENT_START.test(last)) {
     return;
   }
-  throw new StoreError(
-    `Cannot list prefix ${JSON.stringify(prefix)}: not made of [a-z0-9.-] between single slashes, or too long; rename what it stands for`,
-  );
+  throw new StoreError(`Cannot list prefix ${JSON.stringify(prefix)}: ${PROBLEM}`);
 }

@@ -4,11 +4,17 @@ import type { World } from "../world.ts";
 import type { Log, LogEntry } from "./log.ts";
 import { slotsSchema } from "./slots.ts";
 
-/** Others wait this much longer than the holder counts: for clocks that drift or tell whole seconds only. */
+/**
+ * Others wait this much longer than the holder counts: for clocks that drift or tell whole seconds
+ * only.
+ */
 const MARGIN_MS = 5_000;
 /** Longest that a holder counts without extending; others wait at most {@link MARGIN_MS} more. */
 const HOLD_MS_MAX = 60_000;
-/** Who was silent for longer may meet a number that was used and trimmed since; far below the day that entries are kept. */
+/**
+ * Who was silent for longer may meet a number that was used and trimmed since; far below the day
+ * that entries are kept.
+ */
 const SILENCE_MS_MAX = 3_600_000;
 const LOST_APPENDS_MAX = 5;
 const PAUSE_MS_MIN = 100;
@@ -24,17 +30,20 @@ export interface Lease {
   /** As found: of whoever held it before. */
   readonly slots: Slots;
   /**
-   * How long this process may go on; 0 when it was released, lost or used up. Counts from before the
-   * store was asked, so that it never counts longer than others wait.
+   * How long this process may go on; 0 when it was released, lost or used up. Counts from before
+   * the store was asked, so that it never counts longer than others wait.
    */
   remainingMs(): number;
   /**
-   * Holds for another `remainingMs` (at most a minute) and stores the slots. False: the lease is lost,
-   * begin nothing more and release nothing. Rejects with StoreError: the outcome is unknown; what was
-   * held before is still held, and release may be tried.
+   * Holds for another `remainingMs` (at most a minute) and stores the slots. False: the lease is
+   * lost, begin nothing more and release nothing. Rejects with StoreError: the outcome is unknown;
+   * what was held before is still held, and release may be tried.
    */
   extend(slots: Slots, remainingMs: number): Promise<boolean>;
-  /** Stores the slots and lets others in. False: it was lost before. Rejects with StoreError: others wait it out. */
+  /**
+   * Stores the slots and lets others in. False: it was lost before. Rejects with StoreError: others
+   * wait it out.
+   */
   release(slots: Slots): Promise<boolean>;
 }
 
@@ -148,7 +157,8 @@ function holdLease(
     async extend(slots, remainingMs) {
       const now = world.now();
       const nextUntilAt = now + holdMs(remainingMs);
-      // Others may see the new entry long before its answer comes: until then the shorter one counts.
+      // Others may see the new entry long before its answer comes: until then the shorter one
+      // counts.
       untilAt = Math.min(untilAt, nextUntilAt);
       if (!(await append(held(slots, remainingMs), now))) return false;
       untilAt = nextUntilAt;

@@ -23,7 +23,10 @@ export interface LogEntry<T> {
   readonly body: T;
 }
 
-/** A history in a store that only creates. All verbs reject with StoreError; then the outcome is unknown. */
+/**
+ * A history in a store that only creates. All verbs reject with StoreError; then the outcome is
+ * unknown.
+ */
 export interface Log<T> {
   /** Null while nothing was ever appended. */
   newest(): Promise<LogEntry<T> | null>;
@@ -33,7 +36,10 @@ export interface Log<T> {
    * and finds out by itself whether a write of its own arrived whose answer did not.
    */
   append(after: number, body: T): Promise<LogEntry<T> | "exists">;
-  /** Deletes what is older than a day, never the newest, whatever its age; tells how many. What one call leaves, the next finds. */
+  /**
+   * Deletes what is older than a day, never the newest, whatever its age; tells how many. What one
+   * call leaves, the next finds.
+   */
   trim(): Promise<number>;
 }
 
@@ -81,7 +87,8 @@ export function openLog<T extends object>(options: {
       const text = JSON.stringify({ ...header, ...render(body), ...header });
       const answer = await store.put(key, text).catch(keepStoreError);
       if (answer === "created") return entry;
-      // Neither an error nor `exists` says whose write it was: a transport may have sent ours twice.
+      // Neither an error nor `exists` says whose write it was: a transport may have sent ours
+      // twice.
       const found = await store.get(key);
       if (found !== null && writerOf(found) === writer) return entry;
       if (found === null && answer !== "exists") throw answer;
@@ -90,8 +97,8 @@ export function openLog<T extends object>(options: {
 
     async trim() {
       const listed = await store.list(base, TRIM_KEYS_MAX);
-      // The first is the newest and leaves the list before anything is asked about its age. What was
-      // appended since stands before it.
+      // The first is the newest and leaves the list before anything is asked about its age. What
+      // was appended since stands before it.
       const [, ...older] = listed.filter(({ key }) => ENTRY_KEY.test(key));
       const old = older.filter(({ ageMs }) => ageMs > KEPT_MS).reverse();
       const going = old.slice(0, TRIM_DELETES_MAX);
@@ -133,7 +140,8 @@ function parseEntry<T>(
   const { data: known } = versioned.safeParse(json);
   if (known !== undefined && known.version > VERSION) {
     throw new StoreError(
-      `Cannot read "${key}": version ${known.version}, and this program knows ${VERSION}; update it`,
+      `Cannot read "${key}": version ${known.version} of an entry, while this program knows ` +
+        `${VERSION}; update the program`,
     );
   }
   const parsed = envelope.safeParse(json);

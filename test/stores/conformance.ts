@@ -5,7 +5,10 @@ import { type Store, StoreError } from "../../lib/stores/store.ts";
 /** One store under test. Every handle speaks to the same storage, as another process would. */
 export interface StoreUnderTest {
   open(): Store;
-  /** Lets about this much time pass on the store's own clock; at most 100 ms where that clock is real. */
+  /**
+   * Lets about this much time pass on the store's own clock; at most 100 ms where that clock is
+   * real.
+   */
   pass(ms: number): Promise<void>;
 }
 

@@ -13,8 +13,9 @@ import type { World } from "../../lib/world.ts";
  * entered again. No step is left out for being unlikely.
  *
  * A crash needs no event of its own: whoever is never picked again has crashed, before or after
- * its last write was done. Only who waits for a crashed one must be looked at: from every state, and
- * from every state with any one process dead, a fair end is played and everybody alive must get there.
+ * its last write was done. Only who waits for a crashed one must be looked at: from every state,
+ * and from every state with any one process dead, a fair end is played and everybody alive must get
+ * there.
  */
 
 /** What a process may use, and tell. */
@@ -64,7 +65,10 @@ export interface Setting {
     readonly body: string;
     readonly ageMs: number;
   }[];
-  /** How far time jumps, and how often at most. `resting`: only while all are idle who are not unhurried. */
+  /**
+   * How far time jumps, and how often at most. `resting`: only while all are idle who are not
+   * unhurried.
+   */
   readonly jumps: readonly {
     readonly ms: number;
     readonly times: number;
@@ -77,6 +81,11 @@ export interface Setting {
    * done, and is done at once; and an older object matters only to who is just now writing there.
    */
   readonly growing?: boolean;
+  /**
+   * Believes no {@link Seat.forget}: far more states, and proof that what is forgotten did not
+   * matter.
+   */
+  readonly forgetsNothing?: boolean;
   /** How many answers may go wrong. */
   readonly faults: number;
   /** Whether answers to reads may be late too, and not only answers to writes. */
@@ -223,21 +232,59 @@ export async function explore(setting: Setting): Promise<Outcome> {
     if (seen.has(key)) continue;
     seen.add(key);
     if (seen.size > setting.statesMax) throw new Error(`More than ${setting.statesMax} states`);
-    const violation = violationOf(setting, state) ?? (await unfairnessOf(search, state));
-    if (violation !== null) return outcome({ ...violation, trace: traceOf(state) });
-    for (const next of await successorsOf(search, state)) {
-      transitions += 1;
-      if ("property" in next) {
-        if (!setting.properties.includes(next.property)) continue;
-        return outcome({ ...next, trace: [...traceOf(state), next.message] });
-      }
-      stack.push(next);
+    let next = expand(search, state);
+    while ("unknown" in next) {
+      await runOnce(search, next.unknown);
+      next = expand(search, state);
     }
+    if ("violation" in next) {
+      const { states, runs } = { states: seen.size, runs: search.runs };
+      return { states, transitions, runs, violation: { ...next.violation, trace: traceOf(state) } };
+    }
+    transitions += next.states.length;
+    stack.push(...next.states);
   }
-  return outcome(null);
+  return { states: seen.size, transitions, runs: search.runs, violation: null };
+}
 
-  function outcome(violation: Outcome["violation"]): Outcome {
-    return { states: seen.size, transitions, runs: search.runs, violation };
+/**
+ * A step of a process that was not run before. Thrown, so that all the rest need not be
+ * asynchronous: that is ten times as fast.
+ */
+class UnknownStep extends Error {
+  override readonly name = "UnknownStep";
+  readonly index: number;
+  readonly local: Local;
+  readonly edge: Edge;
+
+  constructor(index: number, local: Local, edge: Edge) {
+    super("Cannot go on before this was run");
+    this.index = index;
+    this.local = local;
+    this.edge = edge;
+  }
+}
+
+type Expansion =
+  | { readonly states: readonly State[] }
+  | { readonly violation: Violation }
+  | { readonly unknown: UnknownStep };
+
+function expand(search: Search, state: State): Expansion {
+  const { setting } = search;
+  try {
+    const violation = violationOf(setting, state) ?? unfairnessOf(search, state);
+    if (violation !== null) return { violation };
+    const next = successorsOf(search, state);
+    const states: State[] = [];
+    for (const one of next) {
+      if (!("property" in one)) states.push(one);
+      else if (setting.properties.includes(one.property)) return { violation: one };
+    }
+    return { states };
+  } catch (error) {
+    if (error instanceof UnknownStep) return { unknown: error };
+    throw error;
   }
 }
 
@@ -245,7 +292,7 @@ async function startOf(search: Search): Promise<State> {
   const { programs, objects, base, jumps, faults } = search.setting;
   const places: Place[] = [];
   for (const index of programs.keys()) {
-    const local = await localAfter(search, index, []);
+    const local = await localAfter(search, index, { edges: [], from: null });
     places.push({ local, dead: false, answered: new Map() });
   }
   return {
@@ -269,7 +316,7 @@ async function startOf(search: Search): Promise<State> {
 
 // ---- What may happen next
 
-async function successorsOf(search: Search, state: State): Promise<(State | Violation)[]> {
+function successorsOf(search: Search, state: State): (State | Violation)[] {
   const { setting } = search;
   const next: (State | Violation)[] = [];
   for (const [index, place] of state.places.entries()) {
@@ -277,7 +324,7 @@ async function successorsOf(search: Search, state: State): Promise<(State | Viol
     const mustWait = index > 0 && index < (setting.alike ?? 0);
     if (mustWait && isFresh(place) && isFresh(state.places[index - 1])) continue;
     for (const request of place.local.requests) {
-      const answers = await answersOf(search, state, { index, place, request });
+      const answers = answersOf(search, state, { index, place, request });
       if (setting.growing && request.verb === "get") return answers;
       next.push(...answers);
     }
@@ -322,64 +369,58 @@ interface Choice {
   readonly request: Request;
 }
 
-/** All that the world may do about one parked request. The first is what happens when nothing goes wrong. */
-async function answersOf(
-  search: Search,
-  state: State,
-  choice: Choice,
-): Promise<(State | Violation)[]> {
+/**
+ * All that the world may do about one parked request. The first is what happens when nothing goes
+ * wrong.
+ */
+function answersOf(search: Search, state: State, choice: Choice): (State | Violation)[] {
   const { setting } = search;
   const { index, place, request } = choice;
   const name = `${index}: ${request.verb} ${request.key.slice(-17)}`;
   const mayFail = state.faultsLeft > 0;
   const failing = { ...state, faultsLeft: state.faultsLeft - 1 };
-  const deliver = async (from: State, answer: Answer, label: string) =>
-    labelled(await delivered(search, from, { index, request: request.id, answer }), state, label);
+  const deliver = (from: State, answer: Answer, label: string) =>
+    labelled(delivered(from, { index, request: request.id, answer }), state, label);
 
   const early = place.answered.get(request.id);
   if (early !== undefined) {
-    const next = [await deliver(state, early, `${name} = ${textOf(early)}`)];
-    if (mayFail && isWrite(request))
-      next.push(await deliver(failing, "error", `${name}: done, and its answer lost`));
+    const next = [deliver(state, early, `${name} = ${textOf(early)}`)];
+    if (mayFail && request.verb === "put")
+      next.push(deliver(failing, "error", `${name}: done, and its answer lost`));
     return next;
   }
   switch (request.verb) {
     case "sleep":
       return seesNews(setting, state, place.local)
-        ? [await deliver(state, { value: undefined }, `${index}: wakes`)]
+        ? [deliver(state, { value: undefined }, `${index}: wakes`)]
         : [];
     case "idle":
-      return [await deliver(state, { value: undefined }, `${index}: goes on`)];
+      return [deliver(state, { value: undefined }, `${index}: goes on`)];
     case "get":
     case "list": {
       const answer = { value: read(setting, state, request) };
       const next = [
         setting.lateReads
           ? labelled(withAnswer(state, choice, answer), state, `${name} is done`)
-          : await deliver(state, answer, `${name} = ${textOf(answer)}`),
+          : deliver(state, answer, `${name} = ${textOf(answer)}`),
       ];
-      if (mayFail) next.push(await deliver(failing, "error", `${name} fails`));
+      if (mayFail) next.push(deliver(failing, "error", `${name} fails`));
       return next;
     }
     case "put":
     case "delete": {
       const flight = { verb: request.verb, key: request.key, body: request.body };
       const { state: done, answer } = perform(setting, state, flight);
-      const next: (State | Violation)[] = [
-        "property" in done
-          ? done
-          : labelled(withAnswer(done, choice, answer), state, `${name} is done`),
+      if ("property" in done) return [done];
+      // When a delete was answered makes no difference to anybody; when a put was, does.
+      const next = [
+        request.verb === "put"
+          ? labelled(withAnswer(done, choice, answer), state, `${name} is done`)
+          : deliver(done, answer, `${name} is done`),
       ];
-      if (mayFail) {
-        const flights = [...state.flights, flight].toSorted((a, b) => (a.body < b.body ? -1 : 1));
-        next.push(
-          await deliver(
-            { ...failing, flights },
-            "error",
-            `${name} fails, perhaps to be done later`,
-          ),
-        );
-      }
+      if (!mayFail) return next;
+      const flights = [...state.flights, flight].toSorted((a, b) => (a.body < b.body ? -1 : 1));
+      next.push(deliver({ ...failing, flights }, "error", `${name} fails, or is done later`));
       return next;
     }
     default:
@@ -391,10 +432,6 @@ async function answersOf(
 function seesNews(setting: Setting, state: State, local: Local): boolean {
   const { looked } = local;
   return looked === null || looked.saw !== textOf({ value: read(setting, state, looked) });
-}
-
-function isWrite(request: Request): boolean {
-  return request.verb === "put" || request.verb === "delete";
 }
 
 function read(setting: Setting, state: State, request: Request): unknown {
@@ -475,15 +512,14 @@ function labelled(state: State, parent: State, label: string): State {
   return { ...state, parent, label };
 }
 
-async function delivered(
-  search: Search,
+function delivered(
   state: State,
   delivery: { readonly index: number; readonly request: number; readonly answer: Answer },
-): Promise<State> {
+): State {
   const { index, request, answer } = delivery;
   const place = state.places[index];
   if (place === undefined) throw new Error(`No process ${index}`);
-  const local = await childOf(search, index, {
+  const local = childOf(index, {
     local: place.local,
     edge: { request, answer, timeMs: state.timeMs },
   });
@@ -494,30 +530,28 @@ async function delivered(
 
 // ---- Running the real code
 
-/** The local state after one more answer; the code is run only if nobody was there before. */
-async function childOf(
-  search: Search,
-  index: number,
-  step: { readonly local: Local; readonly edge: Edge },
-): Promise<Local> {
+/** The local state after one more answer. */
+function childOf(index: number, step: { readonly local: Local; readonly edge: Edge }): Local {
   const { local, edge } = step;
   const timeless = `${edge.request} ${textOf(edge.answer)}`;
-  const timed = `${timeless} ${edge.timeMs}`;
   // Who does not look at the clock does the same at any time.
-  const known = local.children.get(timeless) ?? local.children.get(timed);
-  if (known !== undefined) return known;
-  const child = merged(
-    search,
-    index,
-    await localAfter(search, index, [...local.edges, edge], local),
-  );
-  local.children.set(child.readClock ? timed : timeless, child);
-  return child;
+  const known = local.children.get(timeless) ?? local.children.get(`${timeless} ${edge.timeMs}`);
+  if (known === undefined) throw new UnknownStep(index, local, edge);
+  return known;
+}
+
+async function runOnce(search: Search, step: UnknownStep): Promise<void> {
+  const { index, local, edge } = step;
+  const edges = [...local.edges, edge];
+  const child = merged(search, index, await localAfter(search, index, { edges, from: local }));
+  const timeless = `${edge.request} ${textOf(edge.answer)}`;
+  local.children.set(child.readClock ? `${timeless} ${edge.timeMs}` : timeless, child);
 }
 
 /** Of the local states that the process declares to be alike, the first. */
 function merged(search: Search, index: number, local: Local): Local {
   const essence = local.ended ? "ended" : local.essence;
+  if (search.setting.forgetsNothing) return local;
   if (essence === null || local.requests.length > 1) return local;
   const isAsleep = local.requests.some(({ verb }) => verb === "sleep");
   const looked = isAsleep ? [local.looked?.key, local.looked?.saw] : [];
@@ -545,11 +579,11 @@ function merged(search: Search, index: number, local: Local): Local {
 async function localAfter(
   search: Search,
   index: number,
-  edges: readonly Edge[],
-  from?: Local,
+  path: { readonly edges: readonly Edge[]; readonly from: Local | null },
 ): Promise<Local> {
+  const { edges, from } = path;
   const live = from?.live ?? null;
-  if (from !== undefined) from.live = null;
+  if (from !== null) from.live = null;
   const run = live ?? (await startRun(search, index));
   for (const edge of live === null ? edges : edges.slice(-1)) await resume(run, edge);
   search.runs += 1;
@@ -731,17 +765,17 @@ function selfWaitOf(state: State): Violation | null {
 }
 
 /** Plays to the end without faults, with and without the death of any process at this moment. */
-async function unfairnessOf(search: Search, state: State): Promise<Violation | null> {
+function unfairnessOf(search: Search, state: State): Violation | null {
   if (!search.setting.properties.includes("never-ends")) return null;
   for (let dying = -1; dying < state.places.length; dying += 1) {
     const places = state.places.map((place, index) => ({ ...place, dead: index === dying }));
-    const violation = await fairEndOf(search, { ...state, places });
+    const violation = fairEndOf(search, { ...state, places });
     if (violation !== null) return violation;
   }
   return null;
 }
 
-async function fairEndOf(search: Search, start: State): Promise<Violation | null> {
+function fairEndOf(search: Search, start: State): Violation | null {
   const { setting, keys, fair } = search;
   const jumpMs = setting.jumps[0]?.ms ?? 1_000;
   const passedKeys: string[] = [];
@@ -753,21 +787,24 @@ async function fairEndOf(search: Search, start: State): Promise<Violation | null
       return programErrorOf(state);
     }
     passedKeys.push(key);
-    const next = await fairStepOf(search, state);
-    if (next !== null && "property" in next) return next;
+    const next = fairStepOf(search, state);
+    if (next !== null && "property" in next) return played(next, state);
     state = next ?? passed(state, jumpMs);
   }
-  return {
-    property: "never-ends",
-    message: `after faults stopped, somebody still waits: ${traceOf(state).slice(-12).join(", ")}`,
-  };
+  return played({ property: "never-ends", message: "somebody waits for ever" }, state);
 }
 
-async function fairStepOf(search: Search, state: State): Promise<State | Violation | null> {
+/** With the end that was played, which is no part of the trace to where it began. */
+function played(violation: Violation, state: State): Violation {
+  const end = traceOf(state).slice(-12).join(" · ");
+  return { ...violation, message: `${violation.message}, once faults had stopped: … ${end}` };
+}
+
+function fairStepOf(search: Search, state: State): State | Violation | null {
   for (const [index, place] of state.places.entries()) {
     if (place.dead) continue;
     for (const request of place.local.requests) {
-      const [next] = await answersOf(search, state, { index, place, request });
+      const [next] = answersOf(search, state, { index, place, request });
       if (next !== undefined) return next;
     }
   }

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { KubeError, openKube } from "../../forwarder/kube.ts";
+import { manualWorld } from "./clock.ts";
+import { startCluster } from "./stage.ts";
+
+const NAMESPACE = "/api/v1/namespaces/kube-system";
+const request = { signal: new AbortController().signal, timeoutMs: 5_000 };
+
+function open(source: Parameters<typeof openKube>[0], warn: (message: string) => void = () => {}) {
+  return openKube(source, { world: manualWorld(), proxy: {}, warn });
+}
+
+function temporaryFile(t: TestContext, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "kube-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "kubeconfig");
+  writeFileSync(path, text);
+  return path;
+}
+
+test("openKube() takes a kubeconfig with http:// and warns", async (t) => {
+  const server = await startCluster(t, { world: manualWorld() });
+  const warnings: string[] = [];
+  const kube = open({ kind: "text", text: server.kubeconfig }, (message) => warnings.push(message));
+  t.after(() => kube.close());
+  await kube.read(NAMESPACE, request);
+  assert.match(warnings.join(), /without encryption/);
+});
+
+test("openKube() reads the kubeconfig again when its token is no longer taken", async (t) => {
+  const server = await startCluster(t, { world: manualWorld() });
+  const path = temporaryFile(t, server.kubeconfig);
+  const kube = open({ kind: "file", path });
+  t.after(() => kube.close());
+  await kube.read(NAMESPACE, request);
+  writeFileSync(path, server.rotateToken());
+  await kube.read(NAMESPACE, request);
+});
+
+test("openKube() trims a token that ends with a line break", async (t) => {
+  const server = await startCluster(t, { world: manualWorld() });
+  const config = JSON.parse(server.kubeconfig);
+  config.users[0].user.token += "\n";
+  const kube = open({ kind: "text", text: JSON.stringify(config) });
+  t.after(() => kube.close());
+  await kube.read(NAMESPACE, request);
+});
+
+test("openKube() says what a kubeconfig lacks", () => {
+  const text = JSON.stringify({ apiVersion: "v1", kind: "Config", clusters: [], users: [] });
+  assert.throws(() => open({ kind: "text", text }), /no current context/);
+});
+
+test("read() follows no redirect, so the token goes nowhere else", async (t) => {
+  const seen: (string | undefined)[] = [];
+  const thief = createServer((incoming, response) => {
+    seen.push(incoming.headers.authorization);
+    response.end("{}");
+  });
+  const lure = createServer((_incoming, response) => {
+    const { port } = thief.address() as AddressInfo;
+    response.writeHead(302, { location: `http://127.0.0.1:${port}/` }).end();
+  });
+  for (const server of [thief, lure]) {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    t.after(() => server.close());
+  }
+  const cluster = { server: `http://127.0.0.1:${(lure.address() as AddressInfo).port}` };
+  const text = JSON.stringify({
+    "current-context": "a",
+    clusters: [{ name: "a", cluster }],
+    users: [{ name: "a", user: { token: "canary" } }],
+    contexts: [{ name: "a", context: { cluster: "a", user: "a" } }],
+  });
+  const kube = open({ kind: "text", text });
+  t.after(() => kube.close());
+  await assert.rejects(kube.read(NAMESPACE, request), (error) => {
+    assert.ok(error instanceof KubeError);
+    assert.equal(error.status, 302);
+    assert.doesNotMatch(error.message, /canary/);
+    return true;
+  });
+  assert.deepEqual(seen, []);
+});
+
+test("write() rejects with the reason of a Status", async (t) => {
+  const server = await startCluster(t, { world: manualWorld() });
+  const kube = open({ kind: "text", text: server.kubeconfig });
+  t.after(() => kube.close());
+  const lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: { name: "a" } };
+  const path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+  await kube.write("POST", path, { ...request, body: lease });
+  await assert.rejects(kube.write("POST", path, { ...request, body: lease }), {
+    status: 409,
+    reason: "AlreadyExists",
+  });
+});

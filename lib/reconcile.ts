@@ -6,6 +6,7 @@ import type { List, Policy, TargetConfig } from "./core/list.ts";
 import { markerText } from "./core/marker.ts";
 import type { Membership } from "./core/members.ts";
 import type { Observation, Revision } from "./core/observation.ts";
+import { REMOVED_MEMORY_MS } from "./core/plan.ts";
 import type { Clocks, Instant, Slot, Slots } from "./core/record.ts";
 import {
   blankReport,
@@ -16,6 +17,7 @@ import {
 } from "./core/report.ts";
 import { judge, nextRemoved, type Verdict } from "./core/verdict.ts";
 import type { Lease } from "./stores/lease.ts";
+import { StoreError } from "./stores/store.ts";
 import { type Batch, type Target, TargetError } from "./targets/target.ts";
 import { type World, withTimeout } from "./world.ts";
 
@@ -31,11 +33,10 @@ export interface Turn {
   readonly list: List;
   readonly config: TargetConfig;
   readonly target: Target;
-  readonly membership: Membership;
+  readonly heard: Heard;
   /** Re-reads the newest snapshots: whatever is removed was unwanted a moment before. */
-  readonly refresh: () => Promise<Membership>;
+  readonly refresh: () => Promise<Heard>;
   readonly digest: string;
-  readonly desired: string;
   readonly deadline: Instant;
   /** Whether the process was asked to end, so that no further call may begin. */
   readonly isEnding: () => boolean;
@@ -48,6 +49,14 @@ export interface Turn {
   readonly cause: Readonly<Record<string, unknown>>;
 }
 
+/** What the stored snapshots say of a list, and when they were read. */
+export interface Heard {
+  readonly membership: Membership;
+  /** Hash of the addresses that are wanted. */
+  readonly desired: string;
+  readonly at: Instant;
+}
+
 /** What changes while a turn is taken. */
 interface Progress {
   /** Memory that still counts; clocks of another configuration do not. */
@@ -56,21 +65,27 @@ interface Progress {
   revision: Revision;
   verdict: Verdict;
   removed: Clocks;
-  membership: Membership;
+  /** Entries whose removal may still be on its way although they are there, by when it no longer can be. */
+  doubts: Clocks;
+  heard: Heard;
   full: boolean;
   sent: boolean;
   error: TargetError | null;
 }
 
 /** Observe, plan, apply, observe. Never rejects for what the world does: that is part of the slot. */
-export async function reconcile(turn: Turn): Promise<Slot> {
-  const slot = memoryOf(turn);
+export async function reconcile(
+  request: Omit<Turn, "target"> & { readonly open: () => Promise<Target> },
+): Promise<Slot> {
+  const slot = memoryOf(request);
+  let turn: Turn;
   let observation: Observation | null;
   try {
+    turn = { ...request, target: await request.open() };
     observation = await observe(turn);
   } catch (error) {
     if (!(error instanceof TargetError)) throw error;
-    return failed(turn, slot, error);
+    return failed(request, slot, error);
   }
   if (observation === null) return unchecked(turn, slot);
   const progress = begin(turn, slot, observation);
@@ -88,12 +103,15 @@ export async function reconcile(turn: Turn): Promise<Slot> {
  * shrink; one that does not answer or asks for time is left alone.
  */
 function mayGoOn(error: TargetError | null): boolean {
-  return error === null || error.kind === "full" || error.kind === "invalid";
+  return error === null || ["full", "invalid", "conflict"].includes(error.kind);
 }
 
-function memoryOf({ slots, config, list, digest }: Turn): Slot | null {
+/** What a turn is, before its target is open. */
+type Place = Omit<Turn, "target">;
+
+function memoryOf({ slots, config, list, digest }: Place): Slot | null {
   const slot = slots[config.name];
-  if (slot === undefined || slot.list !== list.name) return null;
+  if (slot === undefined || ![list.name, ...list.formerly].includes(slot.list)) return null;
   return slot.digest === digest ? slot : { ...slot, unwanted: {}, failures: 0, notBefore: 0 };
 }
 
@@ -104,23 +122,31 @@ function begin(turn: Turn, slot: Slot | null, observation: Observation): Progres
     observation,
     revision: observation.revision,
     removed,
-    membership: turn.membership,
+    doubts: {},
+    heard: turn.heard,
     full: false,
     sent: false,
     error: null,
   };
-  return { ...state, verdict: judgeNow(turn, state) };
+  return { ...state, verdict: judgeNow(turn, { ...state, verdict: null }) };
 }
 
-function judgeNow(turn: Turn, progress: Omit<Progress, "verdict">): Verdict {
+function judgeNow(
+  turn: Turn,
+  progress: Omit<Progress, "verdict"> & { readonly verdict: Verdict | null },
+): Verdict {
+  const { slot, verdict } = progress;
+  const claimed = slot?.claimed ?? false;
   return judge({
     policy: turn.policy,
     list: turn.list,
     target: turn.config,
     traits: turn.target.traits,
-    membership: progress.membership,
-    slot: progress.slot,
+    membership: progress.heard.membership,
+    // What was judged a moment ago in this turn is remembered as well as what was stored.
+    memory: verdict === null ? slot : { ...verdict, claimed },
     removed: progress.removed,
+    doubts: progress.doubts,
     observation: progress.observation,
     now: turn.world.now(),
     full: progress.full,
@@ -188,8 +214,12 @@ async function sendAdditions(turn: Turn, progress: Progress): Promise<Sending> {
     if (!fits(turn)) return { kind: "out-of-time" };
     const error = await apply(turn, progress, { verb: "add", cidrs: [cidr] });
     if (error !== null && error.kind !== "conflict") return { kind: "error", error };
-    const { [cidr]: _, ...removed } = progress.removed;
+    const { [cidr]: removedAt = 0, ...removed } = progress.removed;
     progress.removed = removed;
+    // It is there, but so may be the removal that was sent: it counts from when that can no longer come.
+    if (error !== null) {
+      progress.doubts = { ...progress.doubts, [cidr]: removedAt + REMOVED_MEMORY_MS };
+    }
   }
   return outcome;
 }
@@ -236,10 +266,7 @@ async function sendWhatFits(
 
 /** Tells whether anything was removed, as far as that is known. */
 async function removeUnwanted(turn: Turn, progress: Progress): Promise<boolean> {
-  if (progress.verdict.go.length === 0 || !mayRemove(turn)) return false;
-  progress.membership = await turn.refresh();
-  progress.verdict = judgeNow(turn, progress);
-  const outcome = await sendRemovals(turn, progress, progress.verdict.go);
+  const outcome = await sendRemovals(turn, progress);
   if (outcome === "nothing") return false;
   const unreadable = await lookAgain(turn, progress);
   const { add, unwanted, late } = progress.verdict.plan;
@@ -249,27 +276,25 @@ async function removeUnwanted(turn: Turn, progress: Progress): Promise<boolean> 
   return outcome === "sent" && unreadable === null;
 }
 
-function mayRemove(turn: Turn): boolean {
-  return fits(turn) && turn.lease.remainingMs() >= LEASE_LEFT_MS;
-}
-
+/**
+ * Batch after batch, each of them written down, then judged once more by the newest snapshots, then
+ * sent: nothing stands between the last look at the truth and the call.
+ */
 async function sendRemovals(
   turn: Turn,
   progress: Progress,
-  going: readonly Cidr[],
 ): Promise<"nothing" | "sent" | TargetError> {
   let outcome: "nothing" | "sent" = "nothing";
-  for (const cidrs of inBatches(going, turn.target.traits.batchMax)) {
-    if (!mayRemove(turn)) return outcome;
+  const batches = inBatches(progress.verdict.go, turn.target.traits.batchMax);
+  for (const batch of batches) {
     const before = progress.removed;
-    progress.removed = nextRemoved(before, cidrs, turn.world.now());
-    // Written down before it is done, so that a successor never mistakes a lagging read for truth.
-    const slots = { ...turn.slots, [turn.config.name]: slotOf(turn, progress) };
-    const held = await turn.lease.extend(slots, turn.deadline - turn.world.now());
-    if (!held || !mayRemove(turn)) {
+    const cidrs = await prepareRemoval(turn, progress, batch);
+    if (cidrs === null) {
       progress.removed = before;
       return outcome;
     }
+    progress.removed = nextRemoved(before, cidrs, turn.world.now());
+    if (cidrs.length === 0) continue;
     const error = await apply(turn, progress, { verb: "remove", cidrs });
     // Throttled is the one error that says for certain that nothing happened.
     if (error?.kind === "throttled") progress.removed = before;
@@ -277,6 +302,31 @@ async function sendRemovals(
     outcome = "sent";
   }
   return outcome;
+}
+
+/** What of a batch may still go, or null when nothing more may be begun. */
+async function prepareRemoval(
+  turn: Turn,
+  progress: Progress,
+  batch: readonly Cidr[],
+): Promise<readonly Cidr[] | null> {
+  if (!fits(turn)) return null;
+  const now = turn.world.now();
+  try {
+    // Written down before it is done, so that a successor never mistakes a lagging read for truth.
+    const removed = nextRemoved(progress.removed, batch, now);
+    const slots = { ...turn.slots, [turn.config.name]: slotOf(turn, { ...progress, removed }) };
+    if (!(await turn.lease.extend(slots, turn.deadline - now))) return null;
+    progress.heard = await turn.refresh();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    turn.world.log.warn({ error: error.message }, "Cannot write down or confirm a removal");
+    return null;
+  }
+  progress.verdict = judgeNow(turn, progress);
+  const go = new Set<string>(progress.verdict.go);
+  const cidrs = batch.filter((cidr) => go.has(cidr));
+  return fits(turn) && turn.lease.remainingMs() >= LEASE_LEFT_MS ? cidrs : null;
 }
 
 /** One write, one audit line. Returns the error instead of rejecting, because it is not the last word. */
@@ -330,23 +380,29 @@ function finished(turn: Turn, progress: Progress): Slot {
   }
   const { reason } = next.report;
   // Known from what was read, without an error: it is no reason to ask more often.
-  if (reason !== "full" && reason !== "shadowed") return next;
-  return { ...next, ...setback(turn, slot, { kind: reason, retryAfterMs: null }) };
+  if (reason === "full" || reason === "shadowed") {
+    return { ...next, ...setback(turn, slot, { kind: reason, retryAfterMs: null }) };
+  }
+  // Sent, answered well, and not there: reads may lag, but not for ever.
+  const unseen = progress.sent && progress.verdict.plan.add.length > 0;
+  return unseen
+    ? { ...next, ...setback(turn, slot, { kind: "unavailable", retryAfterMs: null }) }
+    : next;
 }
 
-function failed(turn: Turn, slot: Slot | null, error: TargetError): Slot {
+function failed(turn: Place, slot: Slot | null, error: TargetError): Slot {
   const report = failedReport(reportBefore(turn, slot), error);
   return { ...unchanged(turn, slot, report), ...setback(turn, slot, error) };
 }
 
 /** No time was left for even one read: nothing is known that was not known before. */
-function unchecked(turn: Turn, slot: Slot | null): Slot {
+function unchecked(turn: Place, slot: Slot | null): Slot {
   const message = `No time was left to look at "${turn.list.name}" in this run`;
   const report: ListReport = { ...reportBefore(turn, slot), ...reasoned("batch", message) };
   return unchanged(turn, slot, report);
 }
 
-function reportBefore(turn: Turn, slot: Slot | null): ListReport {
+function reportBefore(turn: Place, slot: Slot | null): ListReport {
   return slot?.report ?? blankReport(turn.list.name, turn.config.name);
 }
 
@@ -359,7 +415,7 @@ function reasoned(reason: Reason, message: string) {
 }
 
 function setback(
-  turn: Turn,
+  turn: Place,
   slot: Slot | null,
   error: { readonly kind: TargetErrorKind | "shadowed"; readonly retryAfterMs: number | null },
 ) {
@@ -368,7 +424,7 @@ function setback(
   return { failures, notBefore: turn.world.now() + wait };
 }
 
-function unchanged(turn: Turn, slot: Slot | null, report: ListReport): Slot {
+function unchanged(turn: Place, slot: Slot | null, report: ListReport): Slot {
   const identity = identityOf(turn);
   if (slot !== null) return { ...slot, ...identity, desired: slot.desired, report };
   const nothing = { entries: {}, unwanted: {}, removed: {}, sizes: [] };
@@ -376,19 +432,21 @@ function unchanged(turn: Turn, slot: Slot | null, report: ListReport): Slot {
   return { ...identity, desired: "", ...nothing, ...times, claimed: false, report };
 }
 
-function identityOf(turn: Turn) {
+function identityOf(turn: Place) {
   const config = { ...turn.config.settings, kind: turn.config.kind };
   return { list: turn.list.name, config, digest: turn.digest };
 }
 
 function slotOf(turn: Turn, progress: Progress): Slot {
-  const { verdict, slot } = progress;
+  const { verdict, slot, heard } = progress;
   const now = turn.world.now();
+  // What was not carried out, or not judged by the newest voices, is still to be judged.
+  const judged = turn.removes && verdict.go.length === 0;
   const nothingToRemove = turn.removes && verdict.plan.unwanted.length === 0;
   const accepted = (turn.accepted?.size ?? 0) > 0;
   return {
     ...identityOf(turn),
-    desired: turn.desired,
+    desired: heard.desired,
     report: verdict.report,
     entries: verdict.entries,
     unwanted: verdict.unwanted,
@@ -397,7 +455,7 @@ function slotOf(turn: Turn, progress: Progress): Slot {
     failures: 0,
     notBefore: 0,
     checkedAt: now,
-    judgedAt: turn.removes ? now : (slot?.judgedAt ?? 0),
+    judgedAt: judged ? heard.at : (slot?.judgedAt ?? 0),
     claimed: (slot?.claimed ?? false) || nothingToRemove || accepted,
   };
 }

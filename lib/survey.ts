@@ -1,6 +1,6 @@
 import { heardAt } from "./core/admission.ts";
 import { digestOf } from "./core/digest.ts";
-import { listDigest } from "./core/due.ts";
+import { desiredDigest, listDigest } from "./core/due.ts";
 import { clustersOf, type List, type Policy } from "./core/list.ts";
 import { membersOf, type Snapshots } from "./core/members.ts";
 import type { Instant, Slot } from "./core/record.ts";
@@ -42,13 +42,27 @@ export async function statusOf(context: SyncContext, lists: readonly List[]): Pr
   const { snapshots, unreadable } = await readSnapshots(context, lists);
   const slots = await readSlots(context, targets);
   const reports = targets.map(({ list, config }) => {
-    const slot = slots[config.name];
-    const known = slot !== undefined && slot.list === list.name;
-    const report = known ? slot.report : blankReport(list.name, config.name);
+    const report = rememberedReport(context, slots[config.name], { list, config, snapshots });
     const trouble = troubleOf(list, unreadable);
     return trouble === null ? report : troubled(report, trouble);
   });
   return head(context, snapshots, { lists, reports });
+}
+
+/** What was last read, or that a newer truth or configuration has not been brought about yet. */
+function rememberedReport(
+  { policy, world }: SyncContext,
+  slot: Slot | undefined,
+  subject: Pick<Subject, "list" | "config" | "snapshots">,
+): ListReport {
+  const { list, config, snapshots } = subject;
+  if (slot === undefined || slot.list !== list.name) return blankReport(list.name, config.name);
+  const membership = membersOf(list, snapshots, { policy, now: world.now() });
+  const current =
+    slot.digest === listDigest(list, policy) && slot.desired === desiredDigest(membership);
+  if (current || stateOf(slot.report.reason) === "failed") return slot.report;
+  const message = `"${list.name}" has changed since the target was last synced`;
+  return { ...slot.report, state: stateOf("batch"), reason: "batch", message };
 }
 
 /** Looks at every target and judges as a resync would now. Writes nothing, neither to targets nor to the store. */
@@ -68,15 +82,14 @@ export async function survey(context: SyncContext, lists: readonly List[]): Prom
   return { ...status, plan: planIdOf(reports) };
 }
 
-async function inspect(
-  context: SyncContext,
-  subject: {
-    readonly list: List;
-    readonly config: List["targets"][number];
-    readonly slot: Slot | null;
-    readonly snapshots: Snapshots;
-  },
-): Promise<ListReport> {
+interface Subject {
+  readonly list: List;
+  readonly config: List["targets"][number];
+  readonly slot: Slot | null;
+  readonly snapshots: Snapshots;
+}
+
+async function inspect(context: SyncContext, subject: Subject): Promise<ListReport> {
   const { policy, world } = context;
   const { list, config, snapshots } = subject;
   const membership = membersOf(list, snapshots, { policy, now: world.now() });
@@ -95,8 +108,9 @@ async function inspect(
       target: config,
       traits: target.traits,
       membership,
-      slot: slot === null || current ? slot : { ...slot, unwanted: {} },
+      memory: slot === null || current ? slot : { ...slot, unwanted: {} },
       removed: slot?.removed ?? {},
+      doubts: {},
       observation,
       now: world.now(),
       full: false,

@@ -1,21 +1,19 @@
 import { desiredDigest, isDue, listDigest } from "./core/due.ts";
 import { clustersOf, type List, type Policy, type TargetConfig } from "./core/list.ts";
-import { type Membership, membersOf, type Snapshots } from "./core/members.ts";
+import { membersOf, type Snapshots } from "./core/members.ts";
 import type { Traits } from "./core/observation.ts";
 import type { Instant, Slot, Slots } from "./core/record.ts";
 import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { AdmittedSnapshot } from "./core/snapshot.ts";
-import { reconcile } from "./reconcile.ts";
+import { type Heard, reconcile } from "./reconcile.ts";
 import { acquireLease, type Lease, type TargetObject } from "./stores/lease.ts";
 import type { Log } from "./stores/log.ts";
+import { StoreError } from "./stores/store.ts";
 import { type Target, TargetError } from "./targets/target.ts";
 import type { World } from "./world.ts";
 
 /** Objects worked on at the same time. */
 const PARALLEL_MAX = 8;
-/** A lease is asked for at most this much of our own time. */
-const LEASE_MS = 60_000;
-
 /** Everything outside that a sync meets, made by the wiring. */
 export interface SyncContext {
   readonly policy: Policy;
@@ -62,9 +60,8 @@ interface Job {
   readonly list: List;
   readonly config: TargetConfig;
   readonly traits: Traits;
-  readonly membership: Membership;
+  readonly heard: Heard;
   readonly digest: string;
-  readonly desired: string;
 }
 
 /**
@@ -87,7 +84,7 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
   const targets = options.lists.flatMap((list) => {
     const trouble = troubleOf(list, unreadable);
     return list.targets.map((config) => {
-      const slot = remembered[config.name] ?? null;
+      const slot = slotFor(list, remembered[config.name]);
       const report = slot?.report ?? blankReport(list.name, config.name);
       const unknown = { slot, report: trouble === null ? report : troubled(report, trouble) };
       const traits = context.traitsOf(config);
@@ -95,6 +92,11 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
     });
   });
   return { targets, snapshots };
+}
+
+/** A slot's memory, unless it is of another list that had the target before. */
+function slotFor(list: List, slot: Slot | undefined): Slot | null {
+  return slot !== undefined && slot.list === list.name ? slot : null;
 }
 
 /** Why a list cannot be judged: one of its clusters' stored snapshots cannot be read. */
@@ -150,14 +152,22 @@ export async function readSlots(
 function jobsOf(context: SyncContext, lists: readonly List[], snapshots: Snapshots): Job[] {
   const { policy, world } = context;
   return lists.flatMap((list) => {
-    const membership = membersOf(list, snapshots, { policy, now: world.now() });
+    const heard = heardOf(list, snapshots, { policy, now: world.now() });
     const digest = listDigest(list, policy);
-    const desired = desiredDigest(membership);
     return list.targets.map((config) => {
       const traits = context.traitsOf(config);
-      return { list, config, traits, membership, digest, desired };
+      return { list, config, traits, heard, digest };
     });
   });
+}
+
+function heardOf(
+  list: List,
+  snapshots: Snapshots,
+  options: { readonly policy: Policy; readonly now: Instant },
+): Heard {
+  const membership = membersOf(list, snapshots, options);
+  return { membership, desired: desiredDigest(membership), at: options.now };
 }
 
 function isJobDue(
@@ -170,8 +180,8 @@ function isJobDue(
   return isDue(slots[job.config.name] ?? null, {
     list: job.list,
     digest: job.digest,
-    desired: job.desired,
-    voices: job.membership.voices,
+    desired: job.heard.desired,
+    voices: job.heard.membership.voices,
     now: context.world.now(),
     removes: options.mode === "resync",
   });
@@ -216,7 +226,8 @@ async function syncObject(
   group: Group,
 ): Promise<Outcomes> {
   const { world } = context;
-  const remainingMs = Math.min(LEASE_MS, options.deadline - world.now());
+  // Of our own time; a lease counts a minute of it at most, and waiting for it costs some.
+  const remainingMs = options.deadline - world.now();
   const object = group.jobs[0]?.config.object ?? "";
   let lease: Lease | null;
   try {
@@ -270,9 +281,9 @@ async function syncTarget(
   const { name } = found.job.config;
   const slot = slots[name];
   let job = found.job;
-  if (slot !== undefined && slot.checkedAt !== group.remembered[name]?.checkedAt) {
+  if (slot !== undefined && wasTouched(slot, group.remembered[name])) {
     // Somebody was here while we waited, perhaps with a newer truth than the one we have read.
-    job = { ...job, ...(await refreshed(context, job.list)) };
+    job = { ...job, heard: await refreshed(context, job.list) };
     if (!isJobDue(context, options, { job, slots })) return slot;
   }
   const { accepted } = options;
@@ -280,8 +291,8 @@ async function syncTarget(
     ...job,
     world,
     policy,
-    target: await context.targetOf(job.config),
-    refresh: async () => (await refreshed(context, job.list)).membership,
+    open: () => context.targetOf(job.config),
+    refresh: () => refreshed(context, job.list),
     deadline: options.deadline,
     isEnding: () => context.signal?.aborted ?? false,
     removes: options.mode !== "webhook",
@@ -292,13 +303,17 @@ async function syncTarget(
   });
 }
 
-async function refreshed(context: SyncContext, list: List) {
+function wasTouched(slot: Slot, before: Slot | undefined): boolean {
+  if (before === undefined) return true;
+  return slot.checkedAt !== before.checkedAt || slot.notBefore !== before.notBefore;
+}
+
+async function refreshed(context: SyncContext, list: List): Promise<Heard> {
+  const now = context.world.now();
   const { snapshots, unreadable } = await readSnapshots(context, [list]);
   const trouble = troubleOf(list, unreadable);
-  if (trouble !== null) throw new Error(trouble);
-  const now = context.world.now();
-  const membership = membersOf(list, snapshots, { policy: context.policy, now });
-  return { membership, desired: desiredDigest(membership) };
+  if (trouble !== null) throw new StoreError(trouble);
+  return heardOf(list, snapshots, { policy: context.policy, now });
 }
 
 // Should the record be lost, the next run does the work again, which is harmless.
@@ -319,7 +334,7 @@ async function release(
 function spoiled(group: Group, spoil: (report: ListReport) => ListReport): Outcomes {
   return new Map(
     group.jobs.map(({ list, config }) => {
-      const slot = group.remembered[config.name] ?? null;
+      const slot = slotFor(list, group.remembered[config.name]);
       const report = slot?.report ?? blankReport(list.name, config.name);
       return [config.name, { slot, report: spoil(report) }] as const;
     }),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { readinessOf } from "../lib/core/answer.ts";
 import { planIdOf, statusOf, survey } from "../lib/survey.ts";
 import { TargetError } from "../lib/targets/target.ts";
 import {
@@ -588,7 +589,23 @@ test("sync() does not let an entry whose removal is in doubt hold up another one
   await room.world.advance(2_000);
   const outcome = await room.deliver(nodes(4));
   assert.deepEqual(room.on("one"), hosts(4));
-  assert.equal(reportOf(outcome).state, "converged");
+  assert.equal(reportOf(outcome).reason, "settling", "the removal may still be on its way");
+  const ready = () => {
+    const slot = outcome.targets[0]?.slot ?? null;
+    const targets = [{ slot, traits: room.context.traitsOf(memoryConfig("one")) }];
+    const { policy: rules, world } = room.context;
+    const { snapshots } = outcome;
+    const eu = snapshots.eu;
+    assert(eu);
+    const options = { policy: rules, snapshots, now: world.now() };
+    return readinessOf(eu, new Map([["db", targets]]), options).ready;
+  };
+  assert.deepEqual(ready(), ["n1", "n2", "n4"]);
+  room.contents.drop("one", cidr("203.0.113.3"));
+  await room.world.advance(60_000);
+  const after = await room.deliver(nodes(4));
+  assert.deepEqual(room.on("one"), hosts(4), "it came, and was seen a minute later");
+  assert.equal(reportOf(after).state, "converged");
 });
 
 test("sync() keeps a network of ours that still covers a node while there is no room for its parts", async () => {

@@ -85,7 +85,7 @@ interface Coverage {
 }
 
 function coverageOf(list: List, { traits, slot }: RememberedTarget, now: Instant): Coverage {
-  const usable = slot !== null && slot.list === list.name && slot.report.reason !== "shadowed";
+  const usable = slot !== null && slot.list === list.name;
   const settled = usable
     ? Object.entries(slot.entries).filter(([, readBackAt]) => now >= readBackAt + traits.settleMs)
     : [];
@@ -136,22 +136,27 @@ interface AgainQuestion extends RememberedTarget {
 
 function reasonWait({ report, slot, traits }: AgainQuestion, now: Instant): readonly number[] {
   switch (report.reason) {
-    case "batch":
-      return [AGAIN_BATCH_S];
     case "contended":
       return [AGAIN_CONTENDED_S];
-    case "settling": {
-      const ends = Object.values(slot?.entries ?? {}).map((since) => since + traits.settleMs);
-      const open = ends.filter((end) => end > now);
-      return [open.length === 0 ? 1 : (Math.max(...open) - now) / 1_000];
-    }
     case "throttled":
     case "conflict":
     case "busy":
     case "unavailable":
-      if (slot === null || slot.failures > AGAIN_FAILURES_MAX) return [];
-      return [(slot.notBefore - now) / 1_000];
+      return retryWait(slot, now);
     default:
-      return [];
+      if (report.state === "failed") return [];
   }
+  // Whatever stands before them: a withheld removal must not slow an addition down.
+  const settles = Object.values(slot?.entries ?? {})
+    .map((since) => since + traits.settleMs)
+    .filter((end) => end > now);
+  const settling = settles.length === 0 ? [] : [(Math.max(...settles) - now) / 1_000];
+  if (report.reason === "batch") return [AGAIN_BATCH_S];
+  if (report.add.length === 0) return settling;
+  return slot !== null && slot.failures > 0 ? retryWait(slot, now) : [AGAIN_BATCH_S];
+}
+
+function retryWait(slot: Slot | null, now: Instant): readonly number[] {
+  if (slot === null || slot.failures > AGAIN_FAILURES_MAX) return [];
+  return [(slot.notBefore - now) / 1_000];
 }

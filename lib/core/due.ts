@@ -51,15 +51,28 @@ export interface DueQuestion {
  */
 export function isDue(slot: Slot | null, question: DueQuestion): boolean {
   if (slot === null || slot.digest !== question.digest) return true;
+  if (slot.list !== question.list.name) return true;
   if (question.removes && answers(slot) && departureIsDue(slot, question)) return true;
-  if (question.now < slot.notBefore) return false;
+  if (isPostponed(slot, question.now)) return false;
   if (slot.desired !== question.desired) return true;
   const { state, reason } = slot.report;
   if (state === "failed") return true;
   if (state === "pending" && reason !== "grace") return true;
+  // A worse state may stand before them: what is missing, and what could not be trusted until now.
+  if (slot.report.add.length > 0 || doubtIsOver(slot, question.now)) return true;
   if (!question.removes) return false;
-  if (question.now - slot.checkedAt >= CHECK_INTERVAL_MS) return true;
+  if (Math.abs(question.now - slot.checkedAt) >= CHECK_INTERVAL_MS) return true;
   return departureIsDue(slot, question);
+}
+
+// A time further away than any backoff was written by a clock that ran ahead.
+function isPostponed(slot: Slot, now: Instant): boolean {
+  return now < slot.notBefore && slot.notBefore - now <= BACKOFF_LASTING_MS;
+}
+
+// An entry that counts from a later time than the last look is looked at again then.
+function doubtIsOver(slot: Slot, now: Instant): boolean {
+  return Object.values(slot.entries).some((since) => since > slot.checkedAt && now >= since);
 }
 
 // What fails for want of room must not wait with its departures, which make room.

@@ -1,8 +1,9 @@
-import { addressSet } from "./aggregate.ts";
+import { type AddressSet, addressSet } from "./aggregate.ts";
 import { type Cidr, familyOf, isHost, sortCidrs } from "./cidr.ts";
 import type { Policy } from "./list.ts";
 import { type Member, refusal } from "./members.ts";
 import type { Traits } from "./observation.ts";
+import type { Clocks } from "./record.ts";
 import type { Refusal } from "./report.ts";
 
 /** What a list wants on one target. */
@@ -14,21 +15,29 @@ export interface DesiredEntries {
   readonly skipped: number;
 }
 
+export interface EntriesQuestion {
+  readonly policy: Policy;
+  readonly traits: Traits;
+  /** Since when an address was desired and read back: who was there first stays first. */
+  readonly wantedSince: Clocks;
+  /** What of the target is ours, in whatever shape. */
+  readonly owned: AddressSet;
+}
+
 /**
  * The union of a list's members, cut to what a target can hold. Where a cluster gives more than its
- * `maxEntries`, those already on the target stay first, then sorted order decides: a flood of new
- * addresses may not push out the old.
+ * `maxEntries`, those already on the target stay first, the oldest before all, then sorted order
+ * decides: a flood of new addresses may not push out a running node.
  */
 export function desiredEntries(
   members: readonly Member[],
-  present: ReadonlySet<string>,
-  options: { readonly policy: Policy; readonly traits: Traits },
+  options: EntriesQuestion,
 ): DesiredEntries {
-  const { policy, traits } = options;
+  const { traits } = options;
   const held = members.filter((member) => traits.families.includes(familyOf(member.cidr)));
   const fitting = traits.ranges ? held : held.filter((member) => isHost(member.cidr));
   const tooWide = traits.ranges ? [] : held.filter((member) => !isHost(member.cidr));
-  const excess = excessOf(fitting, present, policy);
+  const excess = excessOf(fitting, options);
   const cidrs = sortCidrs(
     fitting.filter((member) => !excess.has(keyOf(member))).map((member) => member.cidr),
   );
@@ -53,9 +62,10 @@ function keyOf(member: Member): string {
 /** Keys of the members beyond their cluster's `maxEntries`. */
 function excessOf(
   members: readonly Member[],
-  present: ReadonlySet<string>,
-  policy: Policy,
+  { policy, wantedSince, owned }: EntriesQuestion,
 ): ReadonlySet<string> {
+  const since = (cidr: Cidr) =>
+    wantedSince[cidr] ?? (owned.covers(cidr) ? Number.MAX_SAFE_INTEGER : Number.POSITIVE_INFINITY);
   const byCluster = new Map<string, Set<Cidr>>();
   for (const { cluster, cidr } of members) {
     if (cluster === null) continue;
@@ -66,11 +76,11 @@ function excessOf(
   for (const [cluster, cidrs] of byCluster) {
     const max = policy.clusters[cluster]?.maxEntries ?? 0;
     if (cidrs.size <= max) continue;
-    const sorted = sortCidrs(cidrs);
-    const ranked = [
-      ...sorted.filter((cidr) => present.has(cidr)),
-      ...sorted.filter((cidr) => !present.has(cidr)),
-    ];
+    // Sorting is stable, so what ranks equal stays in the order of its addresses.
+    const ranked = sortCidrs(cidrs)
+      .map((cidr) => ({ cidr, since: since(cidr) }))
+      .toSorted((a, b) => (a.since === b.since ? 0 : a.since < b.since ? -1 : 1))
+      .map(({ cidr }) => cidr);
     for (const cidr of ranked.slice(max)) excess.add(`${cluster} ${cidr}`);
   }
   return excess;

@@ -12,6 +12,10 @@ export interface GuardQuestion {
   /** Own entries that may go: grace is over and every cluster was heard. */
   readonly mayGo: readonly Cidr[];
   readonly owned: number;
+  /** Desired entries that what was read covers, in whatever shape: one network may stand for many. */
+  readonly covered: number;
+  /** Own entries that are not desired, those in grace included. */
+  readonly unwantedNow: number;
   /** Everything on the slot that allows, whoever's. */
   readonly total: number;
   /** Largest number of desired entries within the last hour, now included. */
@@ -52,11 +56,12 @@ function doubt(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
   const { owned, peak, removal } = question;
   const percent = Math.round(removal.maxRatio * 100);
   const remaining = owned - going.length;
+  const left = question.covered + question.unwantedNow - going.length;
   if (going.length > allowance(removal, owned)) {
     return withheld(question, going, { reason: "ratio", because: `guard allows ${percent} %` });
   }
-  if (peak - remaining > allowance(removal, peak)) {
-    const because = `${remaining} would remain of ${peak} within the last hour, guard allows ${percent} % less`;
+  if (peak - left > allowance(removal, peak)) {
+    const because = `${left} would remain of ${peak} within the last hour, guard allows ${percent} % less`;
     return withheld(question, going, { reason: "shrink", because });
   }
   const floor = Math.max(1, removal.minRemaining);

@@ -53,7 +53,9 @@ export interface Plan {
   readonly late: readonly Cidr[];
   /** Everything that allows, whoever's. */
   readonly total: number;
-  /** How many entries the desired addresses take in the shape that stands or is to be added. */
+  /** Desired entries that what was read covers, in whatever shape. */
+  readonly covered: readonly Cidr[];
+  /** How many desired entries are covered or will be by what is added: what there is no room for does not count. */
   readonly size: number;
   /** Everything of the observation that allows a desired address: owned of any shape, and borrowed. */
   readonly coverage: AddressSet;
@@ -80,6 +82,7 @@ export function planChanges(question: PlanQuestion): Plan {
   const blocked = addressSet(traits.overlap ? [] : unwanted);
   const addable = uncovered.filter((cidr) => !blocked.overlaps(cidr));
   const { add, unfit } = fit(addable, kept, question);
+  const reached = addressSet([...owned, ...borrowed, ...add]);
   return {
     owned,
     borrowed,
@@ -93,7 +96,8 @@ export function planChanges(question: PlanQuestion): Plan {
     shadowed: desired.filter((cidr) => denied.overlaps(cidr)),
     late: sortCidrs(late.map((entry) => entry.cidr)).filter((cidr) => !wanted.covers(cidr)),
     total: split.owned.length + split.others.length,
-    size: good.length + add.length + unfit.length,
+    covered: desired.filter((cidr) => coverage.covers(cidr)),
+    size: desired.filter((cidr) => reached.covers(cidr)).length,
     coverage,
   };
 }
@@ -104,7 +108,13 @@ export function planChanges(question: PlanQuestion): Plan {
  */
 function isLateRead(entry: ObservedEntry, question: PlanQuestion): boolean {
   const removedAt = question.removed[entry.cidr];
-  return removedAt !== undefined && question.now - removedAt < REMOVED_MEMORY_MS;
+  // A time from a clock that ran ahead must not count for ever.
+  return removedAt !== undefined && Math.abs(question.now - removedAt) < REMOVED_MEMORY_MS;
+}
+
+/** What of an observation is ours. */
+export function ownedOf(observation: Observation, traits: Traits, owner: Owner): readonly Cidr[] {
+  return splitByOwner(observation.entries, traits, owner).owned;
 }
 
 interface Split {

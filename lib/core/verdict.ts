@@ -1,3 +1,4 @@
+import { addressSet } from "./aggregate.ts";
 import { type Cidr, sortCidrs } from "./cidr.ts";
 import { departureAt } from "./due.ts";
 import { desiredEntries } from "./entries.ts";
@@ -5,7 +6,7 @@ import { type GuardAnswer, guardPlan } from "./guard.ts";
 import type { List, Policy, TargetConfig } from "./list.ts";
 import type { Membership, Voice } from "./members.ts";
 import type { Capacity, Observation, Traits } from "./observation.ts";
-import { type Plan, planChanges, REMOVED_MEMORY_MS } from "./plan.ts";
+import { ownedOf, type Plan, planChanges, REMOVED_MEMORY_MS } from "./plan.ts";
 import type { Clocks, Instant, Slot } from "./record.ts";
 import {
   type ListReport,
@@ -25,10 +26,12 @@ export interface Case {
   readonly target: TargetConfig;
   readonly traits: Traits;
   readonly membership: Membership;
-  /** Null where there is none, or where it was made for another configuration of the list. */
-  readonly slot: Slot | null;
+  /** Null where there is none. Its clocks must be of this configuration of the list. */
+  readonly memory: Pick<Slot, "entries" | "unwanted" | "sizes" | "claimed"> | null;
   /** What we removed of late, this run included. */
   readonly removed: Clocks;
+  /** Entries that count as read back only from then on. */
+  readonly doubts: Clocks;
   readonly observation: Observation;
   readonly now: Instant;
   /** The backend refused for want of room in this run. */
@@ -52,14 +55,17 @@ export interface Verdict {
 
 /** Pure; the one place where members, memory and what was read become a decision. */
 export function judge(question: Case): Verdict {
-  const { list, observation, slot, now, traits } = question;
-  const present = new Set<string>(observation.entries.map((entry) => entry.cidr));
-  const desired = desiredEntries(question.membership.members, present, question);
+  const { list, observation, memory, now, traits } = question;
   const owner = {
     installation: question.policy.installation,
     list: list.name,
     formerly: list.formerly,
   };
+  const desired = desiredEntries(question.membership.members, {
+    ...question,
+    wantedSince: memory?.entries ?? {},
+    owned: addressSet(ownedOf(observation, traits, owner)),
+  });
   const { full, removed } = question;
   const plan = planChanges({
     desired: desired.cidrs,
@@ -73,10 +79,11 @@ export function judge(question: Case): Verdict {
   const keepsSurplus = list.removal.policy === "add-only";
   const unwanted = keepsSurplus
     ? {}
-    : nextClocks(slot?.unwanted, [...plan.unwanted, ...plan.late], now);
-  const sizes = nextSizes(slot, plan.size, now);
-  const covered = desired.cidrs.filter((cidr) => plan.coverage.covers(cidr));
-  const entries = nextClocks(slot?.entries, covered, now);
+    : nextClocks(memory?.unwanted, [...plan.unwanted, ...plan.late], now);
+  const sizes = nextSizes(memory?.sizes ?? [], plan.size, now);
+  const shadowed = new Set<string>(plan.shadowed);
+  const usable = plan.covered.filter((cidr) => !shadowed.has(cidr));
+  const entries = { ...nextClocks(memory?.entries, usable, now), ...doubtsOf(question, usable) };
   const departures = judgeDepartures(question, { plan, unwanted, sizes });
   const refused = [...question.membership.refused, ...desired.refused];
   const report = reportOf(question, { plan, desired, unwanted, entries, departures, refused });
@@ -88,12 +95,16 @@ function nextClocks(clocks: Clocks | undefined, cidrs: readonly Cidr[], now: Ins
   return Object.fromEntries(sortCidrs(cidrs).map((cidr) => [cidr, clocks?.[cidr] ?? now]));
 }
 
-function nextSizes(slot: Slot | null, desired: number, now: Instant): Slot["sizes"] {
-  const recent = (slot?.sizes ?? []).filter((size) => now - size.at <= SIZES_MEMORY_MS);
-  const last = recent.at(-1);
-  // One line for as long as the size stays the same: its time is when it was last true.
-  const before = last?.desired === desired ? recent.slice(0, -1) : recent;
-  return [...before, { at: now, desired }];
+/** Until then, an entry that is there may still be taken away by a removal of ours. */
+function doubtsOf({ doubts }: Case, covered: readonly Cidr[]): Clocks {
+  const pairs = covered.map((cidr) => [cidr, doubts[cidr]] as const);
+  return Object.fromEntries(pairs.filter((pair): pair is [Cidr, number] => pair[1] !== undefined));
+}
+
+// Only the largest counts, so what is neither larger nor later than another is left out.
+function nextSizes(sizes: Slot["sizes"], desired: number, now: Instant): Slot["sizes"] {
+  const recent = sizes.filter((size) => now - size.at <= SIZES_MEMORY_MS);
+  return [...recent.filter((size) => size.desired > desired), { at: now, desired }];
 }
 
 interface Departures {
@@ -126,11 +137,13 @@ function judgeDepartures(
     list: list.name,
     mayGo,
     owned: plan.owned.length,
+    covered: plan.covered.length,
+    unwantedNow: plan.unwanted.length,
     total: plan.total,
     peak: Math.max(...found.sizes.map((size) => size.desired)),
     removal: list.removal,
     traits: question.traits,
-    claimed: question.slot?.claimed ?? false,
+    claimed: question.memory?.claimed ?? false,
     unwanted,
     now,
     accepted: question.accepted,
@@ -267,11 +280,13 @@ function outOfScope(voices: readonly Voice[]): string | null {
 function fullMessage(question: Case, found: Found): string {
   const { plan, desired } = found;
   const pool = tightest(question.observation.capacity);
+  const held = found.departures.withheld;
+  const also = held === null ? "" : `. ${held.message}`;
   const room =
     pool === null ? "the backend takes no more" : `${pool.used} of ${pool.limit} are used`;
   return (
     `Cannot add ${plan.unfit.length} of ${desired.cidrs.length} entries to "${question.list.name}": ${room}; ` +
-    "raise the quota, or list a broader network as a static member"
+    `raise the quota, or list a broader network as a static member${also}`
   );
 }
 
@@ -294,6 +309,6 @@ function sortRefusals(refused: readonly Refusal[]): readonly Refusal[] {
 
 /** Removals of the last minute, with those just sent. */
 export function nextRemoved(removed: Clocks, sent: readonly Cidr[], now: Instant): Clocks {
-  const recent = Object.entries(removed).filter(([, at]) => now - at < REMOVED_MEMORY_MS);
+  const recent = Object.entries(removed).filter(([, at]) => Math.abs(now - at) < REMOVED_MEMORY_MS);
   return Object.fromEntries([...recent, ...sent.map((cidr) => [cidr, now] as const)]);
 }

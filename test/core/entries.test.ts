@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { addressSet } from "../../lib/core/aggregate.ts";
 import { desiredEntries } from "../../lib/core/entries.ts";
 import type { Member } from "../../lib/core/members.ts";
 import { cidr, cluster, hosts, list, policy, TRAITS } from "./cases.ts";
@@ -13,10 +14,17 @@ const member = (text: string, from: string | null = "eu"): Member => ({
 
 function desired(
   members: readonly Member[],
-  options: { max?: number; present?: string[]; traits?: Partial<typeof TRAITS> } = {},
+  options: {
+    max?: number;
+    owned?: string[];
+    wantedSince?: Record<string, number>;
+    traits?: Partial<typeof TRAITS>;
+  } = {},
 ) {
   const clusters = [cluster("eu", { maxEntries: options.max ?? 1_000 }), cluster("us")];
-  return desiredEntries(members, new Set(options.present ?? []), {
+  return desiredEntries(members, {
+    owned: addressSet((options.owned ?? []).map(cidr)),
+    wantedSince: options.wantedSince ?? {},
     policy: policy([list()], clusters),
     traits: { ...TRAITS, ...options.traits },
   });
@@ -42,7 +50,7 @@ test("desiredEntries() skips families that the target does not hold, without ref
 
 test("desiredEntries() keeps what stands on the target first when a cluster gives too many", () => {
   const members = hosts(5).map((host) => member(host));
-  const found = desired(members, { max: 3, present: ["203.0.113.4/32", "203.0.113.5/32"] });
+  const found = desired(members, { max: 3, owned: ["203.0.113.4/31"] });
   assert.deepEqual(found.cidrs, ["203.0.113.1/32", "203.0.113.4/32", "203.0.113.5/32"]);
   assert.deepEqual(
     found.refused.map((refusal) => [refusal.address, refusal.reason]),
@@ -51,6 +59,16 @@ test("desiredEntries() keeps what stands on the target first when a cluster give
       ["203.0.113.3", "max-entries"],
     ],
   );
+});
+
+test("desiredEntries() keeps who was there first, before one that comes back from its grace", () => {
+  const members = hosts(4).map((host) => member(host));
+  const found = desired(members, {
+    max: 3,
+    owned: hosts(4),
+    wantedSince: { "203.0.113.2/32": 7, "203.0.113.3/32": 9, "203.0.113.4/32": 8 },
+  });
+  assert.deepEqual(found.cidrs, hosts(3, 2));
 });
 
 test("desiredEntries() counts each cluster for itself, and static members not at all", () => {

@@ -9,6 +9,8 @@ function guard(owned: number, going: number, given: Partial<GuardQuestion> = {})
     list: "payments-db",
     mayGo: hosts(going),
     owned,
+    covered: owned - going,
+    unwantedNow: going,
     total: owned,
     peak: owned - going,
     removal: REMOVAL,
@@ -46,6 +48,12 @@ test("guardPlan() catches creeping: sixty may become forty-two, then not thirty 
   assert.equal(guard(60, 18, { peak: 60 }), 18);
   assert.equal(guard(42, 12, { peak: 60 }), "shrink");
   assert.equal(guard(42, 12, { peak: 42 }), 12);
+});
+
+test("guardPlan() counts what a network of ours stands for, not the network as one", () => {
+  const given = { covered: 1, unwantedNow: 1, peak: 64 };
+  assert.equal(guard(2, 1, given), "shrink");
+  assert.equal(guard(2, 1, { ...given, covered: 60 }), 1);
 });
 
 test("guardPlan() honours minRemaining, maxRatio zero still lets two go", () => {
@@ -91,6 +99,8 @@ test("guardPlan() says how many of how many, why, and the way out", () => {
     list: "payments-db",
     mayGo: hosts(41),
     owned: 60,
+    covered: 19,
+    unwantedNow: 41,
     total: 60,
     peak: 60,
     removal: REMOVAL,

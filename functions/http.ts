@@ -1,4 +1,6 @@
-/** What every platform's HTTP event is turned into; only `middleware/event.ts` knows their shapes. */
+/**
+ * What every platform's HTTP event is turned into; only `middleware/event.ts` knows their shapes.
+ */
 export interface HttpRequest {
   readonly method: string;
   readonly path: string;

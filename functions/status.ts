@@ -9,7 +9,10 @@ import { environmentWiring, type Wiring } from "./wiring.ts";
 
 const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
 
-/** `GET /v1/status`: the state of every list, from the store alone. Open on loopback, with a bearer token elsewhere. */
+/**
+ * `GET /v1/status`: the state of every list, from the store alone. Open on loopback, with a bearer
+ * token elsewhere.
+ */
 export function makeStatus(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
     .use(problems(wiring.world.log))

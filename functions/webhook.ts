@@ -52,7 +52,9 @@ async function receive(
   const cluster = wiring.policy.clusters[request.cluster];
   if (cluster === undefined || cluster.retired) {
     throw problem("forbidden", 403, {
-      detail: `Cannot take snapshots of "${request.cluster}": the cluster is retired; stop its forwarder`,
+      detail:
+        `Cannot take snapshots of "${request.cluster}": the cluster is retired; stop its ` +
+        "forwarder",
     });
   }
   const snapshot = parse(request);
@@ -65,7 +67,9 @@ async function receive(
       return jsonResponse(200, await bringAbout(wiring, admitted.snapshot, deadline));
     case "stale":
       throw problem("stale", 409, {
-        detail: `Cannot take generation ${generationText(snapshot)} of "${cluster.name}": a newer one is held`,
+        detail:
+          `Cannot take generation ${generationText(snapshot)} of "${cluster.name}": a ` +
+          "newer one is held",
         held: admitted.held,
       });
     case "other-cluster":
@@ -83,7 +87,9 @@ function parse(request: AuthenticatedRequest): Snapshot {
   const { snapshot } = reading;
   if (snapshot.cluster === request.cluster) return snapshot;
   throw problem("forbidden", 403, {
-    detail: `Cannot take a snapshot of "${snapshot.cluster}": this credential speaks for "${request.cluster}"`,
+    detail:
+      `Cannot take a snapshot of "${snapshot.cluster}": this credential speaks for ` +
+      `"${request.cluster}"`,
   });
 }
 
@@ -117,7 +123,8 @@ async function bringAbout(
 function answerOf(wiring: Wiring, snapshot: AdmittedSnapshot, outcome: SyncOutcome): Answer {
   const { policy, world } = wiring;
   const now = world.now();
-  // While this run worked, a newer snapshot may have been admitted; what was computed is said of it.
+  // While this run worked, a newer snapshot may have been admitted; what was computed is said of
+  // it.
   const newest = outcome.snapshots[snapshot.cluster] ?? snapshot;
   const byList = new Map<string, RememberedTarget[]>();
   for (const target of outcome.targets) {

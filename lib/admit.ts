@@ -34,6 +34,7 @@ export async function admitSnapshot(
     if (entry !== "exists") return { kind: "newer", snapshot: admitted };
   }
   throw new StoreError(
-    `Cannot admit a snapshot of "${cluster.name}": ${APPENDS_MAX} other writers were faster; it is delivered again`,
+    `Cannot admit a snapshot of "${cluster.name}": ${APPENDS_MAX} other writers were ` +
+      "faster; it is delivered again",
   );
 }

@@ -8,7 +8,8 @@ export function isLogLevel(text: string): text is LogLevel {
   return (LOG_LEVELS as readonly string[]).includes(text);
 }
 
-// The last line of defence: nothing hands secrets to a log, and these names never get through if it does.
+// The last line of defence: nothing hands secrets to a log, and these names never get through if it
+// does.
 const SECRET_PATHS = [
   "authorization",
   "headers",

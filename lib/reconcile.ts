@@ -65,7 +65,10 @@ interface Progress {
   revision: Revision;
   verdict: Verdict;
   removed: Clocks;
-  /** Entries whose removal may still be on its way although they are there, by when it no longer can be. */
+  /**
+   * Entries whose removal may still be on its way although they are there, by when it no longer can
+   * be.
+   */
   doubts: Clocks;
   heard: Heard;
   full: boolean;
@@ -73,7 +76,9 @@ interface Progress {
   error: TargetError | null;
 }
 
-/** Observe, plan, apply, observe. Never rejects for what the world does: that is part of the slot. */
+/**
+ * Observe, plan, apply, observe. Never rejects for what the world does: that is part of the slot.
+ */
 export async function reconcile(
   request: Omit<Turn, "target"> & { readonly open: () => Promise<Target> },
 ): Promise<Slot> {
@@ -161,7 +166,9 @@ async function observe(turn: Turn): Promise<Observation | null> {
   return call(turn, "read", (signal) => turn.target.observe(signal));
 }
 
-/** Reads again and judges anew. Without a second look nothing that was sent is reported as there. */
+/**
+ * Reads again and judges anew. Without a second look nothing that was sent is reported as there.
+ */
 async function lookAgain(turn: Turn, progress: Progress): Promise<TargetError | null> {
   try {
     const observation = await observe(turn);
@@ -203,7 +210,8 @@ async function sendAdditions(turn: Turn, progress: Progress): Promise<Sending> {
   const shown = new Set<string>(progress.observation.entries.map((entry) => entry.cidr));
   const { add } = progress.verdict.plan;
   // Shown although we removed it a moment ago: either the read lags, or the removal is still on its
-  // way. Each of these goes alone, so that "it is there" from the backend is said of it and no other.
+  // way. Each of these goes alone, so that "it is there" from the backend is said of it and no
+  // other.
   const doubtful = add.filter((cidr) => shown.has(cidr));
   const plain = add.filter((cidr) => !shown.has(cidr));
   const outcome = progress.full
@@ -216,7 +224,8 @@ async function sendAdditions(turn: Turn, progress: Progress): Promise<Sending> {
     if (error !== null && error.kind !== "conflict") return { kind: "error", error };
     const { [cidr]: removedAt = 0, ...removed } = progress.removed;
     progress.removed = removed;
-    // It is there, but so may be the removal that was sent: it counts from when that can no longer come.
+    // It is there, but so may be the removal that was sent: it counts from when that can no longer
+    // come.
     if (error !== null) {
       progress.doubts = { ...progress.doubts, [cidr]: removedAt + REMOVED_MEMORY_MS };
     }
@@ -329,7 +338,10 @@ async function prepareRemoval(
   return fits(turn) && turn.lease.remainingMs() >= LEASE_LEFT_MS ? cidrs : null;
 }
 
-/** One write, one audit line. Returns the error instead of rejecting, because it is not the last word. */
+/**
+ * One write, one audit line. Returns the error instead of rejecting, because it is not the last
+ * word.
+ */
 async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<TargetError | null> {
   const { target, list, policy, world } = turn;
   const { verb, cidrs } = errand;

@@ -31,7 +31,10 @@ export interface Status {
   readonly lists: readonly ListReport[];
 }
 
-/** A status that looked at the targets, with the id of exactly these removals; null when there are none. */
+/**
+ * A status that looked at the targets, with the id of exactly these removals; null when there are
+ * none.
+ */
 export interface Survey extends Status {
   readonly plan: string | null;
 }
@@ -65,7 +68,10 @@ function rememberedReport(
   return { ...slot.report, state: stateOf("batch"), reason: "batch", message };
 }
 
-/** Looks at every target and judges as a resync would now. Writes nothing, neither to targets nor to the store. */
+/**
+ * Looks at every target and judges as a resync would now. Writes nothing, neither to targets nor to
+ * the store.
+ */
 export async function survey(context: SyncContext, lists: readonly List[]): Promise<Survey> {
   const targets = lists.flatMap((list) => list.targets.map((config) => ({ list, config })));
   const { snapshots, unreadable } = await readSnapshots(context, lists);

@@ -22,7 +22,10 @@ export interface SyncContext {
   readonly objectLog: (object: string) => Log<TargetObject>;
   readonly targetOf: (config: TargetConfig) => Promise<Target>;
   readonly traitsOf: (config: TargetConfig) => Traits;
-  /** Aborts when the process was asked to end: no further call is begun, the one under way is awaited. */
+  /**
+   * Aborts when the process was asked to end: no further call is begun, the one under way is
+   * awaited.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -30,7 +33,10 @@ export interface SyncOptions {
   readonly lists: readonly List[];
   /** No call is begun that would not end before this. */
   readonly deadline: Instant;
-  /** webhook: due targets, adds only · resync: due targets, removes too · command: all targets, removes too. */
+  /**
+   * webhook: due targets, adds only · resync: due targets, removes too · command: all targets,
+   * removes too.
+   */
   readonly mode: "webhook" | "resync" | "command";
   /** How long to wait for another holder of a target's lease. */
   readonly waitMs: number;
@@ -65,9 +71,9 @@ interface Job {
 }
 
 /**
- * Brings every due target of the lists to what the newest admitted snapshots say. One target's or one
- * stored object's trouble is in its reports and holds up no other. When it resolves, nothing of it is
- * running any more.
+ * Brings every due target of the lists to what the newest admitted snapshots say. One target's or
+ * one stored object's trouble is in its reports and holds up no other. When it resolves, nothing of
+ * it is running any more.
  */
 export async function sync(context: SyncContext, options: SyncOptions): Promise<SyncOutcome> {
   const { snapshots, unreadable } = await readSnapshots(context, options.lists);
@@ -110,7 +116,10 @@ export function troubled(report: ListReport, message: string): ListReport {
   return { ...report, state: stateOf("unavailable"), reason: "unavailable", message };
 }
 
-/** The newest admitted snapshot of every cluster of these lists; a cluster that cannot be read is never an empty one. */
+/**
+ * The newest admitted snapshot of every cluster of these lists; a cluster that cannot be read is
+ * never an empty one.
+ */
 export async function readSnapshots(
   context: Pick<SyncContext, "clusterLog">,
   lists: readonly List[],
@@ -130,7 +139,10 @@ export async function readSnapshots(
   return { snapshots: Object.fromEntries(newest), unreadable };
 }
 
-/** What is remembered of these targets, by target name. What cannot be read is met again under the lease. */
+/**
+ * What is remembered of these targets, by target name. What cannot be read is met again under the
+ * lease.
+ */
 export async function readSlots(
   context: Pick<SyncContext, "objectLog" | "world">,
   targets: readonly { readonly config: TargetConfig }[],

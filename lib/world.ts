@@ -1,8 +1,9 @@
 /**
  * Everything that is not a function of its arguments: time, chance, waiting, the network, the log.
  *
- * Entries (`functions/wiring.ts`, `forwarder/main.ts`, `cli`) make one World and hand it in; nothing in
- * `lib` reads a clock or draws a number in any other way, so that a test can own all of them.
+ * Entries (`functions/wiring.ts`, `forwarder/main.ts`, `cli`) make one World and hand it in;
+ * nothing in `lib` reads a clock or draws a number in any other way, so that a test can own all of
+ * them.
  */
 export interface World {
   /** Milliseconds since the Unix epoch. */
@@ -18,13 +19,17 @@ export interface World {
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Structured log: fields first, then one sentence. Must never be handed a secret or a signed URL. */
+/**
+ * Structured log: fields first, then one sentence. Must never be handed a secret or a signed URL.
+ */
 export interface Logger {
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;
   warn(fields: LogFields, message: string): void;
   error(fields: LogFields, message: string): void;
-  /** One JSON line for one mutation of a target, `{ "audit": true, … }`; never filtered by level. */
+  /**
+   * One JSON line for one mutation of a target, `{ "audit": true, … }`; never filtered by level.
+   */
   audit(fields: LogFields): void;
 }
 

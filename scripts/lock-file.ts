@@ -12,8 +12,8 @@ const lockShape = z.looseObject({ packages: z.record(z.string(), entryShape) });
 type Entry = z.output<typeof entryShape>;
 
 /**
- * The lock file with an entry for every optional package that another one names, and which were added.
- * npm writes an entry in the same way, but for the checksum.
+ * The lock file with an entry for every optional package that another one names, and which were
+ * added. npm writes an entry in the same way, but for the checksum.
  */
 export function completeLock(lock: string): {
   readonly text: string;

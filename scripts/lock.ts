@@ -1,7 +1,7 @@
 /*
- * npm run lock: completes package-lock.json. A registry that lacks the binary of another platform makes
- * npm leave it out of the lock file without a word, and then `npm ci` refuses the file. The entries written
- * here carry no checksum, which such a registry cannot give; npm adds none later.
+ * npm run lock: completes package-lock.json. A registry that lacks the binary of another platform
+ * makes npm leave it out of the lock file without a word, and then `npm ci` refuses the file. The
+ * entries written here carry no checksum, which such a registry cannot give; npm adds none later.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";

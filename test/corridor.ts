@@ -25,7 +25,10 @@ export type Interference = (
   proceed: () => Promise<unknown>,
 ) => Promise<unknown>;
 
-/** The receiver's whole inside over memory, on a clock of its own, with every call to a target counted. */
+/**
+ * The receiver's whole inside over memory, on a clock of its own, with every call to a target
+ * counted.
+ */
 export interface Corridor {
   readonly world: VirtualWorld;
   readonly context: SyncContext;

@@ -1,8 +1,14 @@
 import type { LogFields, World } from "../lib/world.ts";
 
-/** A World whose clock stands still until it is told to go on, and whose chance is a seeded sequence. */
+/**
+ * A World whose clock stands still until it is told to go on, and whose chance is a seeded
+ * sequence.
+ */
 export interface VirtualWorld extends World {
-  /** Moves the clock and wakes what slept until then, in order of time, each with all its consequences. */
+  /**
+   * Moves the clock and wakes what slept until then, in order of time, each with all its
+   * consequences.
+   */
   advance(ms: number): Promise<void>;
   readonly audits: LogFields[];
   readonly lines: {

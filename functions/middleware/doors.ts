@@ -42,7 +42,9 @@ function refuseEncoding(given: string | undefined): void {
 
 function tooLarge() {
   return problem("too-large", 413, {
-    detail: `Cannot take this body: more than ${DELIVERY_BYTES_MAX} bytes; narrow the forwarder's scope`,
+    detail:
+      `Cannot take this body: more than ${DELIVERY_BYTES_MAX} bytes; narrow the ` +
+      "forwarder's scope",
   });
 }
 

@@ -1,14 +1,19 @@
 import type { MiddlewareObj } from "@middy/core";
 import type { HttpRequest } from "../http.ts";
 
-/** Payload 2.0 of an HTTP API or a function URL, and what `serve` and `dev` make of a local request. */
+/**
+ * Payload 2.0 of an HTTP API or a function URL, and what `serve` and `dev` make of a local request.
+ */
 interface GatewayEvent {
   readonly rawPath: string;
   readonly headers?: Readonly<Record<string, string | undefined>>;
   readonly body?: string | null;
   readonly isBase64Encoded?: boolean;
   readonly requestContext: { readonly http: { readonly method: string } };
-  /** Set by our own local server alone, where it listens on loopback; a platform's events never carry it. */
+  /**
+   * Set by our own local server alone, where it listens on loopback; a platform's events never
+   * carry it.
+   */
   readonly [LOOPBACK]?: boolean;
 }
 

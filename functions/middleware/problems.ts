@@ -5,7 +5,9 @@ import { problem, problemResponse, RequestProblem } from "../problem.ts";
 
 const RETRY_AFTER_S = 5;
 
-/** Every error becomes a problem document. What we did not foresee is logged here and never shown. */
+/**
+ * Every error becomes a problem document. What we did not foresee is logged here and never shown.
+ */
 export function problems(log: Logger): MiddlewareObj {
   return {
     onError(request) {

@@ -27,8 +27,8 @@ export type Admission =
   | { readonly kind: "invalid"; readonly problems: readonly Problem[] };
 
 /**
- * Most that an epoch may rise in one step. One garbled message must not use up the ten digits, after
- * which no newer snapshot of this cluster could ever be admitted.
+ * Most that an epoch may rise in one step. One garbled message must not use up the ten digits,
+ * after which no newer snapshot of this cluster could ever be admitted.
  */
 export const EPOCH_JUMP_MAX = 1_000_000;
 
@@ -58,8 +58,8 @@ export function admit(
 }
 
 /**
- * When the cluster was last heard from: by the receiver's clock, less the age that the truth already
- * had when it was sent. Both times of that age are the sender's, so clock skew cancels out.
+ * When the cluster was last heard from: by the receiver's clock, less the age that the truth
+ * already had when it was sent. Both times of that age are the sender's, so clock skew cancels out.
  */
 export function heardAt(snapshot: AdmittedSnapshot): Instant {
   return snapshot.receivedAt - Math.max(0, snapshot.time - snapshot.observedAt);
@@ -83,18 +83,24 @@ function refuseStranger(
   if (cluster.uid !== null) {
     if (snapshot.clusterUid === cluster.uid) return null;
     return refuse(
-      `Cannot admit cluster ${snapshot.clusterUid} as "${cluster.name}": the configuration pins ${cluster.uid}; correct "uid" or give this cluster its own name`,
+      `Cannot admit cluster ${snapshot.clusterUid} as "${cluster.name}": the ` +
+        `configuration pins ${cluster.uid}; correct "uid" or give this cluster its own ` +
+        "name",
     );
   }
   if (held === null || held.clusterUid === snapshot.clusterUid) return null;
   const silentMs = now - heardAt(held);
   if (silentMs > cluster.staleAfterMs) return null;
   return refuse(
-    `Cannot admit cluster ${snapshot.clusterUid} as "${cluster.name}": ${held.clusterUid} was heard ${Math.max(0, Math.round(silentMs / 1000))} s ago; give one of them its own name, or stop the old one and wait`,
+    `Cannot admit cluster ${snapshot.clusterUid} as "${cluster.name}": ` +
+      `${held.clusterUid} was heard ${Math.max(0, Math.round(silentMs / 1000))} s ago; ` +
+      "give one of them its own name, or stop the old one and wait",
   );
 }
 
 function refuseJump(snapshot: Snapshot, held: AdmittedSnapshot): Admission {
-  const message = `Cannot take epoch ${snapshot.generation.epoch}: ${held.generation.epoch} is held, and it may rise by at most ${EPOCH_JUMP_MAX} at once`;
+  const message =
+    `Cannot take epoch ${snapshot.generation.epoch}: ${held.generation.epoch} is held, and ` +
+    `it may rise by at most ${EPOCH_JUMP_MAX} at once`;
   return { kind: "invalid", problems: [{ path: "generation.epoch", message }] };
 }

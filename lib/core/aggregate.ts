@@ -11,8 +11,8 @@ import {
 } from "./cidr.ts";
 
 /**
- * The fewest networks that hold exactly the addresses of `cidrs`, sorted. Never a superset: a hole of
- * a single address stays a hole.
+ * The fewest networks that hold exactly the addresses of `cidrs`, sorted. Never a superset: a hole
+ * of a single address stays a hole.
  */
 export function aggregate(cidrs: readonly Cidr[]): Cidr[] {
   const merged = mergeCidr([...cidrs]).map((text) => {

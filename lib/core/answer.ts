@@ -27,9 +27,9 @@ export interface Readiness {
 }
 
 /**
- * Who may take pods, from the records and the stored snapshot alone. A node with a refused, a missing
- * or a shadowed address is not ready; an address of a family that no target of the list holds does
- * not hold it back, but at least one of its addresses must be on every gating list.
+ * Who may take pods, from the records and the stored snapshot alone. A node with a refused, a
+ * missing or a shadowed address is not ready; an address of a family that no target of the list
+ * holds does not hold it back, but at least one of its addresses must be on every gating list.
  */
 export function readinessOf(
   snapshot: AdmittedSnapshot,

@@ -16,12 +16,16 @@ export const FAMILIES: readonly Family[] = ["ipv4", "ipv6"];
 const HOST_LENGTH: Readonly<Record<Family, number>> = { ipv4: 32, ipv6: 128 };
 
 // cidr-tools does the arithmetic but believes any text ("256.1.1.1" becomes 0.1.1.1), so nothing
-// reaches it that these patterns have not let through: no octal, no blanks, no zones, no short forms.
+// reaches it that these patterns have not let through: no octal, no blanks, no zones, no short
+// forms.
 const ADDRESS = { ipv4: z.ipv4(), ipv6: z.ipv6() } as const;
 const PREFIX_LENGTH = /^(0|[1-9][0-9]{0,2})$/;
 const ADDRESS_TEXT_MAX = 45;
 
-/** The single host that `text` names, or null when it is not the text of an IP address. May be forbidden: ask {@link forbiddenReason}. */
+/**
+ * The single host that `text` names, or null when it is not the text of an IP address. May be
+ * forbidden: ask {@link forbiddenReason}.
+ */
 export function parseAddress(text: string): Cidr | null {
   const family = addressFamily(text);
   if (family === null) return null;
@@ -30,8 +34,8 @@ export function parseAddress(text: string): Cidr | null {
 
 /**
  * The network that `text` names, with host bits set to zero; a bare address is a single host. Null
- * when it is neither. May be anything up to /0, since people write such rules and we must read them:
- * what we may write is decided by {@link forbiddenReason} and the bounds.
+ * when it is neither. May be anything up to /0, since people write such rules and we must read
+ * them: what we may write is decided by {@link forbiddenReason} and the bounds.
  */
 export function parseCidr(text: string): Cidr | null {
   const slash = text.indexOf("/");
@@ -62,7 +66,10 @@ export function isHost(cidr: Cidr): boolean {
   return prefixLengthOf(cidr) === HOST_LENGTH[familyOf(cidr)];
 }
 
-/** `203.0.113.16` for a host, the CIDR itself otherwise: the form in which nodes and people write it. */
+/**
+ * `203.0.113.16` for a host, the CIDR itself otherwise: the form in which nodes and people write
+ * it.
+ */
 export function addressText(cidr: Cidr): string {
   return isHost(cidr) ? cidr.slice(0, cidr.indexOf("/")) : cidr;
 }
@@ -114,7 +121,10 @@ const FORBIDDEN: readonly (readonly [ForbiddenReason, readonly string[]])[] = [
   ["v4-mapped", ["::ffff:0:0/96"]],
 ];
 
-/** Why a cluster may never put this on a list, whatever its bounds; null when it may. Networks that merely touch such a range count. */
+/**
+ * Why a cluster may never put this on a list, whatever its bounds; null when it may. Networks that
+ * merely touch such a range count.
+ */
 export function forbiddenReason(cidr: Cidr): ForbiddenReason | null {
   if (prefixLengthOf(cidr) === 0) return "everything";
   const found = FORBIDDEN.find(([, ranges]) => overlapCidr(cidr, [...ranges]));
@@ -143,7 +153,10 @@ const NOT_GLOBAL = [
 ] as const;
 const GLOBAL_IPV6 = "2000::/3";
 
-/** Whether this is a single host that the whole internet can route to (RFC 6890 "globally reachable"). */
+/**
+ * Whether this is a single host that the whole internet can route to (RFC 6890 "globally
+ * reachable").
+ */
 export function isGlobalHost(cidr: Cidr): boolean {
   if (!isHost(cidr)) return false;
   if (familyOf(cidr) === "ipv6" && !containsCidr(GLOBAL_IPV6, cidr)) return false;

@@ -1,6 +1,9 @@
 import { createHash } from "node:crypto";
 
-/** JSON with sorted keys and no blanks: equal values give equal text. Undefined members are left out. */
+/**
+ * JSON with sorted keys and no blanks: equal values give equal text. Undefined members are left
+ * out.
+ */
 function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";

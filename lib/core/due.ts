@@ -30,7 +30,10 @@ export function listDigest(list: List, policy: Policy): string {
   return digestOf({ from: list.sources, formerly: list.formerly, clusters });
 }
 
-/** Hash of the addresses that a list wants now, whatever order and however often its sources name them. */
+/**
+ * Hash of the addresses that a list wants now, whatever order and however often its sources name
+ * them.
+ */
 export function desiredDigest(membership: Membership): string {
   return digestOf([...new Set(membership.members.map((member) => member.cidr))].toSorted());
 }
@@ -41,7 +44,9 @@ export interface DueQuestion {
   readonly desired: string;
   readonly voices: readonly Voice[];
   readonly now: Instant;
-  /** Whether this run may remove (resync). A webhook only adds and has no business with departures. */
+  /**
+   * Whether this run may remove (resync). A webhook only adds and has no business with departures.
+   */
   readonly removes: boolean;
 }
 
@@ -91,7 +96,10 @@ function departureIsDue(slot: Slot, question: DueQuestion): boolean {
   });
 }
 
-/** The earliest moment at which an entry may go, or Infinity while a cluster has not spoken since its grace ended. */
+/**
+ * The earliest moment at which an entry may go, or Infinity while a cluster has not spoken since
+ * its grace ended.
+ */
 export function departureAt(
   question: Pick<DueQuestion, "list" | "voices">,
   since: Instant,

@@ -96,7 +96,8 @@ function withoutCovered(cidrs: readonly Cidr[]): readonly Cidr[] {
   });
 }
 
-// Only a single broader network makes an entry superfluous; several that together make it up do not.
+// Only a single broader network makes an entry superfluous; several that together make it up do
+// not.
 function isEqualUnion(cidr: Cidr, broader: readonly Cidr[]): boolean {
   return !broader.some((range) => addressSet([range]).covers(cidr));
 }

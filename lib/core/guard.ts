@@ -12,7 +12,9 @@ export interface GuardQuestion {
   /** Own entries that may go: grace is over and every cluster was heard. */
   readonly mayGo: readonly Cidr[];
   readonly owned: number;
-  /** Desired entries that what was read covers, in whatever shape: one network may stand for many. */
+  /**
+   * Desired entries that what was read covers, in whatever shape: one network may stand for many.
+   */
   readonly covered: number;
   /** Own entries that are not desired, those in grace included. */
   readonly unwantedNow: number;
@@ -61,7 +63,8 @@ function doubt(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
     return withheld(question, going, { reason: "ratio", because: `guard allows ${percent} %` });
   }
   if (peak - left > allowance(removal, peak)) {
-    const because = `${left} would remain of ${peak} within the last hour, guard allows ${percent} % less`;
+    const because =
+      `${left} would remain of ${peak} within the last hour, guard allows ${percent} % ` + "less";
     return withheld(question, going, { reason: "shrink", because });
   }
   const floor = Math.max(1, removal.minRemaining);
@@ -84,7 +87,8 @@ function opens(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
     kind: "withheld",
     reason: "would-open",
     message:
-      `Cannot remove the last ${going.length} of ${question.owned} entries from "${question.list}": ` +
+      `Cannot remove the last ${going.length} of ${question.owned} entries from ` +
+      `"${question.list}": ` +
       `an empty list ${meaning} there; add a static member, or take the target out of the list`,
   };
 }

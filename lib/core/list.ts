@@ -1,6 +1,9 @@
 import type { Cidr } from "./cidr.ts";
 
-/** What may be written for a cluster: CIDRs that must contain every address, or single globally routable hosts. */
+/**
+ * What may be written for a cluster: CIDRs that must contain every address, or single globally
+ * routable hosts.
+ */
 export type Bounds = readonly Cidr[] | "public";
 
 /** Longest prefix is narrowest: podCidrs and subnets broader than these lengths are refused. */
@@ -66,7 +69,10 @@ export interface TargetConfig {
   readonly exclusive: boolean;
   /** Most entries that may stand on the target, or null to learn it from the backend. */
   readonly limit: number | null;
-  /** The kind's own settings as its schema parsed them. May hold references to secrets, never secrets. */
+  /**
+   * The kind's own settings as its schema parsed them. May hold references to secrets, never
+   * secrets.
+   */
   readonly settings: Readonly<Record<string, unknown>>;
 }
 

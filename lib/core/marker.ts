@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 
 /**
- * A marker says in fifteen characters whose an entry is: `ka1`, five of the installation, seven of the
- * list. The alphabet `[a-z0-9]` and the length fit every vendor's description, comment and group name,
- * and the text never changes while the entry lives, because an edit can cost a gap on some backends.
+ * A marker says in fifteen characters whose an entry is: `ka1`, five of the installation, seven of
+ * the list. The alphabet `[a-z0-9]` and the length fit every vendor's description, comment and
+ * group name, and the text never changes while the entry lives, because an edit can cost a gap on
+ * some backends.
  */
 const FORMAT = "ka1";
 const INSTALLATION_CHARACTERS = 5;

@@ -24,7 +24,9 @@ export interface Member {
   readonly uid: string | null;
 }
 
-/** What is known of one cluster of a list. Everything but `heard` and `retired` makes removals wait. */
+/**
+ * What is known of one cluster of a list. Everything but `heard` and `retired` makes removals wait.
+ */
 export type Voice =
   | { readonly kind: "heard"; readonly cluster: string; readonly receivedAt: Instant }
   | { readonly kind: "retired"; readonly cluster: string }
@@ -166,7 +168,10 @@ function voiceOf(
   return { kind: "heard", cluster: name, receivedAt: snapshot.receivedAt };
 }
 
-/** The forwarder's setting that keeps a list from being answered for, or null when the scope suffices. */
+/**
+ * The forwarder's setting that keeps a list from being answered for, or null when the scope
+ * suffices.
+ */
 function missingSetting(list: List, cluster: string, scope: Scope): string | null {
   for (const source of list.sources) {
     if (source.kind === "static" || source.cluster !== cluster) continue;

@@ -5,9 +5,14 @@ export type Revision = string | null;
 
 /** One line of the target as read back, of this slot's permission or group only. */
 export interface ObservedEntry {
-  /** Canonical; unlike a desired entry it may be as wide as /0, because people may have written it. */
+  /**
+   * Canonical; unlike a desired entry it may be as wide as /0, because people may have written it.
+   */
   readonly cidr: Cidr;
-  /** What the backend keeps beside the entry (description, comment, group name); the plan decides ownership from it. */
+  /**
+   * What the backend keeps beside the entry (description, comment, group name); the plan decides
+   * ownership from it.
+   */
   readonly text: string | null;
   readonly effect: "allow" | "deny";
 }
@@ -18,7 +23,10 @@ export interface ObservedEntry {
  */
 export interface Capacity {
   readonly families: readonly Family[];
-  /** Everything that counts against the limit, foreign entries and other slots of the object included. */
+  /**
+   * Everything that counts against the limit, foreign entries and other slots of the object
+   * included.
+   */
   readonly used: number;
   readonly limit: number;
 }
@@ -26,7 +34,10 @@ export interface Capacity {
 export interface Observation {
   readonly entries: readonly ObservedEntry[];
   readonly revision: Revision;
-  /** Empty where the backend does not tell and no `limit` is configured: then `full` is learned from the error. */
+  /**
+   * Empty where the backend does not tell and no `limit` is configured: then `full` is learned from
+   * the error.
+   */
   readonly capacity: readonly Capacity[];
 }
 

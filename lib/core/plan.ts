@@ -24,12 +24,17 @@ export interface PlanQuestion {
  * The difference between what is desired and what was read, with every entry's owner decided here
  * and nowhere else.
  *
- * | entry on the target            | within the desired addresses     | else                          |
+ * | entry on the target            | within the desired addresses     | else
+ * |
  * |--------------------------------|----------------------------------|-------------------------------|
- * | ours                           | stays, whatever its shape        | unwanted: its grace begins    |
- * | someone else's, identical      | borrowed: counts as covered      | foreign: untouched            |
- * | someone else's, wider or other | foreign: ours is added beside it | foreign: untouched            |
- * | of ours, but of another list   | as someone else's                | orphaned: `prune` removes it  |
+ * | ours                           | stays, whatever its shape        | unwanted: its grace begins
+ * |
+ * | someone else's, identical      | borrowed: counts as covered      | foreign: untouched
+ * |
+ * | someone else's, wider or other | foreign: ours is added beside it | foreign: untouched
+ * |
+ * | of ours, but of another list   | as someone else's                | orphaned: `prune` removes
+ * it  |
  */
 export interface Plan {
   readonly owned: readonly Cidr[];
@@ -49,19 +54,29 @@ export interface Plan {
   readonly removable: ReadonlySet<string>;
   /** Desired addresses that a foreign deny entry beats. */
   readonly shadowed: readonly Cidr[];
-  /** Removed by us a moment ago, still shown by the read, and not desired: neither here nor surely gone. */
+  /**
+   * Removed by us a moment ago, still shown by the read, and not desired: neither here nor surely
+   * gone.
+   */
   readonly late: readonly Cidr[];
   /** Everything that allows, whoever's. */
   readonly total: number;
   /** Desired entries that what was read covers, in whatever shape. */
   readonly covered: readonly Cidr[];
-  /** How many desired entries are covered or will be by what is added: what there is no room for does not count. */
+  /**
+   * How many desired entries are covered or will be by what is added: what there is no room for
+   * does not count.
+   */
   readonly size: number;
-  /** Everything of the observation that allows a desired address: owned of any shape, and borrowed. */
+  /**
+   * Everything of the observation that allows a desired address: owned of any shape, and borrowed.
+   */
   readonly coverage: AddressSet;
 }
 
-/** Pure. Never plans to add outside `desired`, never to remove what is not ours or is still needed. */
+/**
+ * Pure. Never plans to add outside `desired`, never to remove what is not ours or is still needed.
+ */
 export function planChanges(question: PlanQuestion): Plan {
   const { desired, observation, traits } = question;
   const wanted = addressSet(desired);
@@ -143,7 +158,10 @@ function splitByOwner(entries: readonly ObservedEntry[], traits: Traits, owner: 
   return { owned, others, denied, foreign: others.length + denied.length - orphaned, orphaned };
 }
 
-/** What can be added. Exact aggregation only when single entries do not fit, then whatever fits in sorted order. */
+/**
+ * What can be added. Exact aggregation only when single entries do not fit, then whatever fits in
+ * sorted order.
+ */
 function fit(
   addable: readonly Cidr[],
   kept: AddressSet,

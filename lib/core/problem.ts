@@ -7,7 +7,10 @@ export const PROBLEMS_MAX = 100;
 const QUOTED_CHARACTERS_MAX = 60;
 const PLAIN_MEMBER = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** `nodes[3].labels["example.com/pool"]`: where in a document, readable and never longer than its parts allow. */
+/**
+ * `nodes[3].labels["example.com/pool"]`: where in a document, readable and never longer than its
+ * parts allow.
+ */
 export function pathText(path: readonly PropertyKey[]): string {
   let text = "";
   for (const part of path) {
@@ -19,7 +22,10 @@ export function pathText(path: readonly PropertyKey[]): string {
   return text;
 }
 
-/** A value in a message: on one line, in visible ASCII, and cut, since a stranger may have written it. */
+/**
+ * A value in a message: on one line, in visible ASCII, and cut, since a stranger may have written
+ * it.
+ */
 export function quote(text: string): string {
   const shown = JSON.stringify(text.slice(0, QUOTED_CHARACTERS_MAX)).replace(
     /[^\x20-\x7e]/g,
@@ -32,7 +38,9 @@ export type Reading<T> =
   | { readonly kind: "parsed"; readonly value: T }
   | { readonly kind: "invalid"; readonly problems: readonly Problem[] };
 
-/** What `schema` makes of `value`, or every problem with its path below `at`, in the schema's order. */
+/**
+ * What `schema` makes of `value`, or every problem with its path below `at`, in the schema's order.
+ */
 export function readWith<T>(
   schema: z.ZodType<T>,
   value: unknown,
@@ -75,9 +83,15 @@ const EXPECTED: Readonly<Record<string, string>> = {
 function explain(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":
-      return `Cannot read ${kindOf(issue.input)}: must be ${EXPECTED[issue.expected] ?? issue.expected}`;
+      return (
+        `Cannot read ${kindOf(issue.input)}: must be ` +
+        `${EXPECTED[issue.expected] ?? issue.expected}`
+      );
     case "invalid_value":
-      return `Cannot take ${valueText(issue.input)}: must be ${issue.values.map(valueText).join(" or ")}`;
+      return (
+        `Cannot take ${valueText(issue.input)}: must be ` +
+        `${issue.values.map(valueText).join(" or ")}`
+      );
     case "too_big":
       return `Cannot take ${sizeText(issue.input)}: at most ${issue.maximum} allowed`;
     case "too_small":

@@ -12,14 +12,22 @@ export type Clocks = Readonly<Record<string, Instant>>;
  */
 export interface Slot {
   readonly list: string;
-  /** The target's own configuration without secrets, so that `prune` finds what the file no longer names. */
+  /**
+   * The target's own configuration without secrets, so that `prune` finds what the file no longer
+   * names.
+   */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Of the list's configuration as far as it decides membership; another digest restarts every clock. */
+  /**
+   * Of the list's configuration as far as it decides membership; another digest restarts every
+   * clock.
+   */
   readonly digest: string;
   /** Hash of the addresses that the last finished sync was for. */
   readonly desired: string;
   readonly report: ListReport;
-  /** Own and borrowed entries that cover desired addresses, by the time they were first read back. */
+  /**
+   * Own and borrowed entries that cover desired addresses, by the time they were first read back.
+   */
   readonly entries: Clocks;
   /** Own entries that are not desired, by the time that was first seen. */
   readonly unwanted: Clocks;
@@ -32,7 +40,10 @@ export interface Slot {
   /** Nothing is tried before. */
   readonly notBefore: Instant;
   readonly checkedAt: Instant;
-  /** When a run that may remove last judged this slot: a webhook's check must not hide a removal that became due. */
+  /**
+   * When a run that may remove last judged this slot: a webhook's check must not hide a removal
+   * that became due.
+   */
   readonly judgedAt: Instant;
   /** Guard (e): a container that is not marked as ours removes nothing until it was claimed. */
   readonly claimed: boolean;

@@ -1,9 +1,10 @@
 export type State = "converged" | "pending" | "withheld" | "failed";
 
 /**
- * throttled: asked to slow down, nothing was done · conflict: someone wrote meanwhile, or an entry is
- * already (or no longer) there · busy: the object does not take writes now · unavailable: no clear
- * answer · denied: our credentials · missing: the object · full: a quota · invalid: our request.
+ * throttled: asked to slow down, nothing was done · conflict: someone wrote meanwhile, or an entry
+ * is already (or no longer) there · busy: the object does not take writes now · unavailable: no
+ * clear answer · denied: our credentials · missing: the object · full: a quota · invalid: our
+ * request.
  */
 export type TargetErrorKind =
   | "throttled"
@@ -54,7 +55,10 @@ export interface Leaving {
   readonly until: string;
 }
 
-/** One shape everywhere: answer, `status --json`, `plan --json`, record. Arrays are sorted and never cut. */
+/**
+ * One shape everywhere: answer, `status --json`, `plan --json`, record. Arrays are sorted and never
+ * cut.
+ */
 export interface ListReport {
   readonly list: string;
   readonly target: string;

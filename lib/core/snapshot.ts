@@ -29,7 +29,9 @@ export interface PodSelector {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** What the forwarder looked at. Outside of it nothing was observed, which is not the same as empty. */
+/**
+ * What the forwarder looked at. Outside of it nothing was observed, which is not the same as empty.
+ */
 export interface Scope {
   readonly labels: readonly string[];
   readonly pods: readonly PodSelector[];
@@ -37,7 +39,10 @@ export interface Scope {
 
 export interface NodeAddress {
   readonly type: "InternalIP" | "ExternalIP";
-  /** A single host in canonical form; may be forbidden or out of bounds, which is judged entry by entry. */
+  /**
+   * A single host in canonical form; may be forbidden or out of bounds, which is judged entry by
+   * entry.
+   */
   readonly address: Cidr;
 }
 
@@ -57,7 +62,10 @@ export interface Pod {
   readonly addresses: readonly Cidr[];
 }
 
-/** All that one cluster says at one generation. Sorted by uid, keys sorted, addresses canonical and unique. */
+/**
+ * All that one cluster says at one generation. Sorted by uid, keys sorted, addresses canonical and
+ * unique.
+ */
 export interface Snapshot {
   readonly cluster: string;
   readonly clusterUid: string;
@@ -113,8 +121,8 @@ export type SnapshotReading =
  * Reads the `data` of a message with its `time` added: limits first, then every problem at once.
  *
  * What is not an IP address is a problem, since the sender must not send it. What is an address but
- * may not be written (forbidden, out of bounds) is kept, to be judged entry by entry. Unknown members
- * and unknown types of node addresses are ignored: a newer forwarder may send them.
+ * may not be written (forbidden, out of bounds) is kept, to be judged entry by entry. Unknown
+ * members and unknown types of node addresses are ignored: a newer forwarder may send them.
  */
 export function parseSnapshot(data: unknown): SnapshotReading {
   const head = readWith(HEAD, data);
@@ -170,7 +178,9 @@ function duplicate(
 ): Problem {
   return {
     path: pathText([where.name, where.index, "uid"]),
-    message: `Cannot take the uid ${quote(uid)} twice: ${pathText([where.name, where.earlier])} has it`,
+    message:
+      `Cannot take the uid ${quote(uid)} twice: ${pathText([where.name, where.earlier])} ` +
+      "has it",
   };
 }
 
@@ -178,20 +188,26 @@ function uidOf(element: unknown): string | null {
   return isObject(element) && typeof element.uid === "string" ? element.uid : null;
 }
 
-/** Order of two generations of one cluster: negative when `a` is older, 0 when they are the same. */
+/**
+ * Order of two generations of one cluster: negative when `a` is older, 0 when they are the same.
+ */
 export function compareGenerations(a: Generation, b: Generation): number {
   return a.epoch === b.epoch ? a.sequence - b.sequence : a.epoch - b.epoch;
 }
 
 /**
- * The truth of a snapshot as canonical text: scope, nodes and pods. Two deliveries of one generation
- * are repeats of each other exactly when these texts are equal; times and changes do not count.
+ * The truth of a snapshot as canonical text: scope, nodes and pods. Two deliveries of one
+ * generation are repeats of each other exactly when these texts are equal; times and changes do not
+ * count.
  */
 export function contentOf(snapshot: Pick<Snapshot, "scope" | "nodes" | "pods">): string {
   return JSON.stringify(truthOf(snapshot));
 }
 
-/** The members of `data` as they are sent and stored; {@link parseSnapshot} reads them, with `time` added. */
+/**
+ * The members of `data` as they are sent and stored; {@link parseSnapshot} reads them, with `time`
+ * added.
+ */
 export function documentOf(snapshot: Snapshot) {
   const { cluster, clusterUid, generation, observedAt, changes } = snapshot;
   return {
@@ -239,7 +255,10 @@ export function storedSnapshot(snapshot: AdmittedSnapshot): object {
   };
 }
 
-/** Reads what {@link storedSnapshot} wrote, strictly as a message; throws an Error that says what cannot be read. */
+/**
+ * Reads what {@link storedSnapshot} wrote, strictly as a message; throws an Error that says what
+ * cannot be read.
+ */
 export function parseStoredSnapshot(stored: unknown): AdmittedSnapshot {
   const received = readWith(z.object({ receivedAt: TIMESTAMP }), stored);
   const reading = parseSnapshot(stored);
@@ -264,7 +283,9 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** `Object.fromEntries` makes own members of any key, `__proto__` included; an assignment would not. */
+/**
+ * `Object.fromEntries` makes own members of any key, `__proto__` included; an assignment would not.
+ */
 function sortKeys(labels: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b)));
 }
@@ -309,7 +330,8 @@ const TIMESTAMP = z.string().transform((text, context): Instant => {
     !Number.isNaN(instant) &&
     new Date(instant).toISOString().slice(0, RFC_3339_SECONDS) === text.slice(0, RFC_3339_SECONDS);
   if (exists) return instant;
-  const message = `Cannot read ${quote(text)} as a time: must be RFC 3339 in UTC, as 2026-11-20T21:00:05Z`;
+  const message =
+    `Cannot read ${quote(text)} as a time: must be RFC 3339 in UTC, as ` + "2026-11-20T21:00:05Z";
   context.issues.push({ code: "custom", input: text, message });
   return z.NEVER;
 });

@@ -181,7 +181,8 @@ function silence(
     case "out-of-scope":
       return {
         reason: "out-of-scope",
-        message: `${what}: the forwarder of "${voice.cluster}" does not look there; ${voice.setting}`,
+        message:
+          `${what}: the forwarder of "${voice.cluster}" does not look there; ` + `${voice.setting}`,
       };
     default:
       throw new Error(`Unreachable: ${JSON.stringify(voice satisfies never)}`);
@@ -237,7 +238,9 @@ function reasonOf(
   const { plan, departures } = found;
   const name = `"${list.name}"`;
   if (plan.shadowed.length > 0) {
-    const message = `Cannot open ${plan.shadowed.length} addresses of ${name}: a foreign deny rule beats ours; remove that rule or lower its priority`;
+    const message =
+      `Cannot open ${plan.shadowed.length} addresses of ${name}: a foreign deny rule beats ` +
+      "ours; remove that rule or lower its priority";
     return { reason: "shadowed", message };
   }
   if (plan.unfit.length > 0) return { reason: "full", message: fullMessage(question, found) };
@@ -270,11 +273,16 @@ function reasonOf(
   return { reason: null, message: only ?? `${name} holds what is desired` };
 }
 
-/** A list that could not be looked at is converged only as far as anybody looked: it must say so. */
+/**
+ * A list that could not be looked at is converged only as far as anybody looked: it must say so.
+ */
 function outOfScope(voices: readonly Voice[]): string | null {
   const voice = voices.find((one) => one.kind === "out-of-scope");
   if (voice?.kind !== "out-of-scope") return null;
-  return `The forwarder of "${voice.cluster}" does not look at all that this list asks for; ${voice.setting}`;
+  return (
+    `The forwarder of "${voice.cluster}" does not look at all that this list asks for; ` +
+    `${voice.setting}`
+  );
 }
 
 function fullMessage(question: Case, found: Found): string {
@@ -285,7 +293,8 @@ function fullMessage(question: Case, found: Found): string {
   const room =
     pool === null ? "the backend takes no more" : `${pool.used} of ${pool.limit} are used`;
   return (
-    `Cannot add ${plan.unfit.length} of ${desired.cidrs.length} entries to "${question.list.name}": ${room}; ` +
+    `Cannot add ${plan.unfit.length} of ${desired.cidrs.length} entries to ` +
+    `"${question.list.name}": ${room}; ` +
     `raise the quota, or list a broader network as a static member${also}`
   );
 }

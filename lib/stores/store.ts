@@ -1,4 +1,6 @@
-/** One listed key with its age by the store's own clock, so that no two clocks are ever compared. */
+/**
+ * One listed key with its age by the store's own clock, so that no two clocks are ever compared.
+ */
 export interface StoredKey {
   readonly key: string;
   readonly ageMs: number;
@@ -8,8 +10,8 @@ export interface StoredKey {
  * Four verbs, so that any object storage will do. Keys are `[a-z0-9./-]`, bodies are UTF-8 text.
  *
  * An implementation must create atomically (a reader sees the whole body or nothing, also after a
- * kill -9), must never overwrite, and must list what it has acknowledged. A rejection means that the
- * outcome is unknown: the log settles it by reading back. Rejects with StoreError only.
+ * kill -9), must never overwrite, and must list what it has acknowledged. A rejection means that
+ * the outcome is unknown: the log settles it by reading back. Rejects with StoreError only.
  */
 export interface Store {
   /** Creates; `exists` when the key is taken, whoever took it. */

@@ -10,7 +10,8 @@ export interface Batch {
 }
 
 /**
- * One place outside that holds a list. Two verbs and data: everything that decides lives in `core/plan.ts`.
+ * One place outside that holds a list. Two verbs and data: everything that decides lives in
+ * `core/plan.ts`.
  *
  * A target must read completely or throw; must write exactly the batch it is given; may not retry,
  * sleep for a retry, look at ownership or touch what the batch does not name.
@@ -21,7 +22,10 @@ export interface Target {
   /** What the lease is for: kind, region and id of the thing that is written. */
   readonly object: string;
   readonly traits: Traits;
-  /** Everything there, at one revision, complete, or it rejects with a TargetError. Must honour the signal. */
+  /**
+   * Everything there, at one revision, complete, or it rejects with a TargetError. Must honour the
+   * signal.
+   */
   observe(signal: AbortSignal): Promise<Observation>;
   /**
    * Idempotent. Rejects only with TargetError; after any rejection the outcome is unknown and the
@@ -30,7 +34,10 @@ export interface Target {
   apply(batch: Batch, revision: Revision, signal: AbortSignal): Promise<Revision>;
 }
 
-/** The only error a target rejects with. The message says what could not be done and a way out, never a secret. */
+/**
+ * The only error a target rejects with. The message says what could not be done and a way out,
+ * never a secret.
+ */
 export class TargetError extends Error {
   override readonly name = "TargetError";
   readonly kind: TargetErrorKind;

@@ -45,7 +45,10 @@ export function renderDelivery(snapshot: Snapshot): string {
   });
 }
 
-/** What the envelope repeats of the data: `prod-eu/7/1042` and twenty digits that sort by generation. */
+/**
+ * What the envelope repeats of the data: `prod-eu/7/1042` and twenty digits that sort by
+ * generation.
+ */
 function envelopeOf({ cluster, generation }: Pick<Snapshot, "cluster" | "generation">) {
   const { epoch, sequence } = generation;
   return {
@@ -119,7 +122,9 @@ const IDENTITY = z.object({
   generation: z.object({ epoch: z.number(), sequence: z.number() }),
 });
 
-/** Only the signed data counts, but two truths in one message mean that one of them is a mistake. */
+/**
+ * Only the signed data counts, but two truths in one message mean that one of them is a mistake.
+ */
 function disagreements(attributes: Readonly<Record<string, unknown>>, data: unknown): Problem[] {
   const identity = readWith(IDENTITY, data);
   if (identity.kind === "invalid") return [];
@@ -222,9 +227,9 @@ const ANSWER = z.object({
 });
 
 /**
- * Reads the body of a 200; null when it is not an answer. Tolerant of a newer receiver: more members
- * are ignored, and so is a list report that this version does not understand, because an answer
- * that is refused would be asked for again and again.
+ * Reads the body of a 200; null when it is not an answer. Tolerant of a newer receiver: more
+ * members are ignored, and so is a list report that this version does not understand, because an
+ * answer that is refused would be asked for again and again.
  */
 export function parseAnswer(value: unknown): Answer | null {
   const answer = ANSWER.safeParse(value);
@@ -273,7 +278,10 @@ const PROBLEM_TITLES: Readonly<Record<ProblemKind, string>> = {
   unsupported: "The media type is not supported",
 };
 
-/** `detail` says what is wrong with this delivery, and a way out. Members that are left out stay out. */
+/**
+ * `detail` says what is wrong with this delivery, and a way out. Members that are left out stay
+ * out.
+ */
 export function problemDocument(
   kind: ProblemKind,
   status: number,
@@ -301,7 +309,9 @@ const PROBLEM_DOCUMENT = z.object({
   time: z.string().exactOptional(),
 });
 
-/** Reads the body of a refusal; null when it is none of ours, but a proxy's or a platform's page. */
+/**
+ * Reads the body of a refusal; null when it is none of ours, but a proxy's or a platform's page.
+ */
 export function parseProblemDocument(value: unknown): ProblemDocument | null {
   const document = PROBLEM_DOCUMENT.safeParse(value);
   return document.success ? document.data : null;

@@ -2,8 +2,8 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Instant } from "../core/record.ts";
 
 /**
- * A symmetric key of Standard Webhooks. Its bytes are within reach of this file only: printed, logged
- * or serialised it is the words `[signing key]`.
+ * A symmetric key of Standard Webhooks. Its bytes are within reach of this file only: printed,
+ * logged or serialised it is the words `[signing key]`.
  */
 export interface SigningKey {
   toJSON(): string;
@@ -21,7 +21,10 @@ const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
 const bytesByKey = new WeakMap<SigningKey, Buffer>();
 
-/** Reads `whsec_<base64>`, with blanks around it as files have them; throws a RangeError that never quotes the text. */
+/**
+ * Reads `whsec_<base64>`, with blanks around it as files have them; throws a RangeError that never
+ * quotes the text.
+ */
 export function parseSigningKey(text: string): SigningKey {
   const key = text.trim();
   if (ASYMMETRIC_PREFIXES.some((prefix) => key.startsWith(prefix))) {
@@ -31,7 +34,8 @@ export function parseSigningKey(text: string): SigningKey {
   }
   if (!key.startsWith(KEY_PREFIX)) {
     throw new RangeError(
-      'Cannot read the signing key: it does not begin with "whsec_"; make one of "whsec_" and the output of "openssl rand -base64 32"',
+      'Cannot read the signing key: it does not begin with "whsec_"; make one of ' +
+        '"whsec_" and the output of "openssl rand -base64 32"',
     );
   }
   const base64 = key.slice(KEY_PREFIX.length);
@@ -39,12 +43,15 @@ export function parseSigningKey(text: string): SigningKey {
   // Buffer skips what is no base64, and would take half a key for a whole one.
   if (bytes.toString("base64") !== base64) {
     throw new RangeError(
-      'Cannot read the signing key: what follows "whsec_" is not base64; copy all of it, with the "=" at its end',
+      'Cannot read the signing key: what follows "whsec_" is not base64; copy all of it, ' +
+        'with the "=" at its end',
     );
   }
   if (bytes.length < KEY_BYTES_MIN || bytes.length > KEY_BYTES_MAX) {
     throw new RangeError(
-      `Cannot use a signing key of ${bytes.length} bytes: ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} are needed; make one of "whsec_" and the output of "openssl rand -base64 32"`,
+      `Cannot use a signing key of ${bytes.length} bytes: ${KEY_BYTES_MIN} to ` +
+        `${KEY_BYTES_MAX} are needed; make one of "whsec_" and the output of "openssl rand ` +
+        `-base64 32"`,
     );
   }
   const opaque = Object.freeze({
@@ -86,7 +93,9 @@ const HEADER_CHARACTERS_MAX = 4096;
 
 export const TIMESTAMP_TOLERANCE_S = 300;
 
-/** Signs the bytes on the wire with every key, so that a receiver may know the old or the new one. */
+/**
+ * Signs the bytes on the wire with every key, so that a receiver may know the old or the new one.
+ */
 export function signDelivery(
   keys: readonly SigningKey[],
   delivery: { readonly id: string; readonly timestampS: number; readonly body: Uint8Array },
@@ -96,7 +105,8 @@ export function signDelivery(
   if (keys.length === 0) throw new RangeError("Cannot sign a delivery: no key is given");
   if (!ID.test(id) || !TIMESTAMP.test(timestamp)) {
     throw new RangeError(
-      `Cannot sign delivery ${JSON.stringify(id)} of ${timestamp}: the id must be visible ASCII without dots, the time whole seconds`,
+      `Cannot sign delivery ${JSON.stringify(id)} of ${timestamp}: the id must be ` +
+        "visible ASCII without dots, the time whole seconds",
     );
   }
   const signatures = keys.map((key) => `${V1}${signatureOf(key, { id, timestamp, body })}`);
@@ -117,7 +127,9 @@ function signatureOf(
     .digest("base64");
 }
 
-/** `reason` is a sentence for the answer's `detail`; it never holds a key, a signature or the body. */
+/**
+ * `reason` is a sentence for the answer's `detail`; it never holds a key, a signature or the body.
+ */
 export type Verification =
   | { readonly kind: "verified"; readonly cluster: string }
   | { readonly kind: "refused"; readonly reason: string };
@@ -163,7 +175,8 @@ function refuse(reason: string): Refusal {
 function refuseAge(ageS: number): Refusal {
   const age = ageS > 0 ? `${ageS} s old` : `${-ageS} s in the future`;
   return refuse(
-    `Cannot accept "webhook-timestamp": ${age}, at most ${TIMESTAMP_TOLERANCE_S} s allowed; set the sender's clock`,
+    `Cannot accept "webhook-timestamp": ${age}, at most ${TIMESTAMP_TOLERANCE_S} s ` +
+      "allowed; set the sender's clock",
   );
 }
 
@@ -219,7 +232,10 @@ function isWellFormed(name: keyof SignatureHeaders, value: unknown): boolean {
   }
 }
 
-/** Every key meets every signature, match or not: the time taken tells nothing about which key it was. */
+/**
+ * Every key meets every signature, match or not: the time taken tells nothing about which key it
+ * was.
+ */
 function matchingClusters(
   clusters: readonly ClusterKeys[],
   delivery: {

@@ -14,8 +14,8 @@ function cidrs(...texts: readonly string[]): Cidr[] {
   return texts.map(cidr);
 }
 
-// A world of 16 addresses, small enough to count them one by one, laid at the ends and in the middle
-// of both families. A block is an aligned power of two of them.
+// A world of 16 addresses, small enough to count them one by one, laid at the ends and in the
+// middle of both families. A block is an aligned power of two of them.
 
 const WORLD_BITS = 4;
 const WORLD = 2 ** WORLD_BITS;

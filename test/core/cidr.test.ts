@@ -54,7 +54,10 @@ function groupsOf(value: bigint): number[] {
   return Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn));
 }
 
-/** RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups shortened. */
+/**
+ * RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups
+ * shortened.
+ */
 function textOf(family: Family, value: bigint): string {
   if (family === "ipv4") {
     return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join(".");
@@ -106,7 +109,10 @@ function cidr(text: string): Cidr {
 
 // Generators.
 
-/** Values whose groups are often zero or all ones, where every mistake of shortening and masking lives. */
+/**
+ * Values whose groups are often zero or all ones, where every mistake of shortening and masking
+ * lives.
+ */
 const ipv6Value = fc
   .array(fc.oneof(fc.constant(0), fc.constant(0xffff), fc.constant(0xc0), fc.nat(0xffff)), {
     minLength: 8,
@@ -129,7 +135,10 @@ const someHost: fc.Arbitrary<Network> = fc.oneof(
   ipv6Value.map((value) => network("ipv6", value, 128)),
 );
 
-/** One IPv6 address in any spelling: case, leading zeros, any run of zeros shortened or none, dotted tail. */
+/**
+ * One IPv6 address in any spelling: case, leading zeros, any run of zeros shortened or none, dotted
+ * tail.
+ */
 const ipv6Spelling = fc
   .record({
     value: ipv6Value,
@@ -152,7 +161,9 @@ const ipv6Spelling = fc
     return { value, text: upper ? text.toUpperCase() : text };
   });
 
-/** Texts that are nearly addresses: a good one with a few characters put in, taken out or replaced. */
+/**
+ * Texts that are nearly addresses: a good one with a few characters put in, taken out or replaced.
+ */
 const nearly = fc
   .tuple(
     fc.oneof(

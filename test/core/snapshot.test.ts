@@ -473,7 +473,8 @@ test("parseSnapshot() lists so many problems and says that there are more", () =
     assert.equal(listed.length, PROBLEMS_MAX + 1);
     assert.deepEqual(listed.at(-1), {
       path: "",
-      message: `Cannot list every problem: there are more than ${PROBLEMS_MAX}; correct these first`,
+      message:
+        `Cannot list every problem: there are more than ${PROBLEMS_MAX}; correct these ` + "first",
     });
   }
 });
@@ -663,7 +664,8 @@ test("parseStoredSnapshot() says what it cannot read", () => {
   });
   assert.throws(() => parseStoredSnapshot({ ...good, nodes: [0, 1, 2] }), {
     message:
-      "Cannot read the stored snapshot: nodes[0]: Cannot read a number: must be an object (and 2 more)",
+      "Cannot read the stored snapshot: nodes[0]: Cannot read a number: must be an " +
+      "object (and 2 more)",
   });
   assert.throws(() => parseStoredSnapshot(null), {
     message: "Cannot read the stored snapshot: Cannot read null: must be an object (and 1 more)",

@@ -242,7 +242,7 @@ for (const name of ["specversion", "type", "source", "id", "sequence", "time", "
 }
 
 test("parseDelivery() refuses data in another shape", () => {
-  for (const data of [null, [], "{}", 1]) assert.deepEqual(paths(body({ data })), ["data"]);
+  for (const odd of [null, [], "{}", 1]) assert.deepEqual(paths(body({ data: odd })), ["data"]);
   const event = { ...ENVELOPE, data_base64: "e30=" };
   assert.deepEqual(paths(JSON.stringify(event)), ["data"]);
 });

@@ -53,7 +53,7 @@ export interface DeliveryOptions {
 }
 
 /** A burst of events becomes one delivery: after this long without another, */
-const QUIET_MS = 50;
+const QUIET_MS = 10;
 /** and after this long at the latest. */
 const BURST_MS_MAX = 500;
 const ANSWER_TIMEOUT_MS = 35_000;

@@ -110,8 +110,8 @@ test("judgeOutcome() reads the credential again at once after the first 401 only
 
 test("dueAt() lets a burst settle, but not for ever, and never before the backoff ends", () => {
   const quiet = { ...PACE, repeatAt: START + 300_000 };
-  assert.equal(dueAt(quiet, { since: START, last: START }), START + 50);
-  assert.equal(dueAt(quiet, { since: START, last: START + 480 }), START + 500);
+  assert.equal(dueAt(quiet, { since: START, last: START }), START + 10);
+  assert.equal(dueAt(quiet, { since: START, last: START + 495 }), START + 500);
   assert.equal(
     dueAt({ ...quiet, notBefore: START + 9_000 }, { since: START, last: START }),
     START + 9_000,

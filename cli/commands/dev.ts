@@ -1,0 +1,251 @@
+import type { Settings } from "../../forwarder/settings.ts";
+import type { Wiring } from "../../functions/wiring.ts";
+import type { AdmittedSnapshot } from "../../lib/core/snapshot.ts";
+import { statusOf } from "../../lib/survey.ts";
+import { claimsOf } from "../claims.ts";
+import { openDemonstration } from "../demonstration.ts";
+import { durationText } from "../journey-lines.ts";
+import { paintFor } from "../paint.ts";
+import { openWiring, startReceiver } from "../receiver.ts";
+import { openJsonLines, openScreen } from "../screen.ts";
+import { makeSession, type Session } from "../session.ts";
+import { type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
+import {
+  type Check,
+  type Embedded,
+  type Following,
+  openStage,
+  type Stage,
+  scopeOf,
+} from "../stage.ts";
+import { renderSummary, summaryOf } from "../summary.ts";
+
+export interface DevOptions {
+  readonly config?: string;
+  readonly port: number;
+  readonly kubeconfig?: string;
+  readonly cluster?: string;
+  /** Milliseconds. */
+  readonly resync: number;
+  readonly seconds?: number;
+  readonly json?: boolean;
+}
+
+const HOST = "127.0.0.1";
+const SETTLE_MS_MAX = 5_000;
+const SETTLE_PAUSE_MS = 50;
+
+/** Functions, resync and a forwarder in one process, until it is asked to end or time is up. */
+export async function runDev(options: DevOptions, shell: Shell): Promise<number> {
+  const { config, kubeconfig, cluster } = options;
+  if (config === undefined && (kubeconfig !== undefined || cluster !== undefined)) {
+    throw new UsageError(
+      "Cannot follow a cluster without a configuration: everything is embedded then; " +
+        "name one with --config",
+    );
+  }
+  const { stdout, stderr } = shell;
+  // The table and lines of JSON cannot share a terminal, and nobody needs an audit of what is
+  // embedded.
+  const isEmbedded = config === undefined;
+  const auditTo = isEmbedded || (stdout.isTerminal && stderr.isTerminal) ? null : stderr;
+  const session = makeSession({ isEmbedded, auditTo });
+  const { world, note } = session;
+  const stage =
+    config === undefined
+      ? await openDemonstration(world)
+      : await openStage({ ...options, config }, { shell, world, note });
+  try {
+    return await perform(stage, options, { shell, session });
+  } finally {
+    await stage.close();
+  }
+}
+
+interface Performance {
+  readonly shell: Shell;
+  readonly session: Session;
+}
+
+async function perform(
+  stage: Stage,
+  options: DevOptions,
+  { shell, session }: Performance,
+): Promise<number> {
+  const { world } = session;
+  const { config, env, folder, keys, following } = stage;
+  const plain = await openWiring({ config, world, env, folder, keys });
+  const wiring = following === null ? plain : listening(plain, following, session);
+  const receiver = await startReceiver(wiring, {
+    host: HOST,
+    port: options.port,
+    resyncMs: options.resync,
+    firstResyncMs: stage.firstResyncMs,
+    onResync(lists) {
+      session.hear({ kind: "resynced", at: world.now(), lists });
+      session.hearReports(lists);
+    },
+  });
+  const startedAt = world.now();
+  const title = titleOf(stage, options, receiver.url);
+  const screen = options.json
+    ? openJsonLines(shell, { world, title })
+    : openScreen(shell, { world, title });
+  session.showOn(screen);
+  try {
+    await live(stage, { shell, session, url: receiver.url, seconds: options.seconds });
+  } finally {
+    await receiver.close();
+    await screen.close();
+  }
+  const check = await checkNow(stage, wiring);
+  const summary = summaryOf(session.journey(), { lastedMs: world.now() - startedAt, check });
+  const at = new Date(world.now()).toISOString();
+  const text = options.json
+    ? `${JSON.stringify({ at, kind: "summary", ...summary })}\n`
+    : renderSummary(summary, paintFor(shell));
+  shell.stdout.write(text);
+  if (check !== null && !check.isGood) shell.stderr.write(`${check.sentence}\n`);
+  return check === null || check.isGood ? 0 : 1;
+}
+
+/**
+ * Nodes come and go and are followed, until the end is asked for; then what was seen is brought
+ * home.
+ */
+async function live(
+  stage: Stage,
+  context: Performance & { readonly url: string; readonly seconds: number | undefined },
+): Promise<void> {
+  const { shell, session, url, seconds } = context;
+  const { world } = session;
+  const { following, embedded } = stage;
+  const ended = new AbortController();
+  const ending = AbortSignal.any([shell.signal, shell.stdout.closed, ended.signal]);
+  const farewell = new AbortController();
+  const failures: unknown[] = [];
+  const fail = (error: unknown) => {
+    failures.push(error);
+    ended.abort();
+  };
+  const forwarding =
+    following === null
+      ? Promise.resolve()
+      : forward(stage, following, { session, url, signal: farewell.signal }).catch(fail);
+  const playing = embedded?.play(ending).catch(fail);
+  if (seconds === undefined) await untilAborted(ending);
+  else await world.sleep(seconds * 1_000, ending).catch(() => undefined);
+  ended.abort();
+  await playing;
+  if (failures.length === 0 && embedded !== null) await settle(embedded, session);
+  farewell.abort(new Error("the end was asked for"));
+  await forwarding;
+  const [failure] = failures;
+  // A forwarder rejects only for a kubeconfig that cannot be used.
+  if (failure !== undefined) throw new UsageError(sentenceOf(failure));
+}
+
+async function forward(
+  stage: Stage,
+  following: Following,
+  context: { readonly session: Session; readonly url: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const { session, signal } = context;
+  const settings = await settingsOf(stage, following, context.url);
+  const { runForwarder } = await import("../../forwarder/main.ts");
+  await runForwarder(settings, {
+    world: session.world,
+    signal,
+    kubeConfig: following.kubeConfig,
+    onEvent: (event) => session.hearForwarder(event),
+  });
+}
+
+/**
+ * As `forward` would be told, but with the key of this process, and an epoch that is kept in
+ * memory.
+ */
+async function settingsOf(stage: Stage, following: Following, url: string): Promise<Settings> {
+  const { parseSettings } = await import("../../forwarder/settings.ts");
+  const { cluster, key } = following;
+  const reading = parseSettings({
+    ...proxiesOf(stage.env),
+    KUBE_ALLOWLIST_URL: url,
+    KUBE_ALLOWLIST_CLUSTER: cluster,
+    KUBE_ALLOWLIST_LABELS: scopeOf(stage.config, cluster).join(","),
+    KUBE_ALLOWLIST_SECRET_FILE: "none",
+  });
+  if (reading.kind === "invalid") {
+    throw new UsageError("Cannot follow this cluster", reading.problems);
+  }
+  return {
+    ...reading.settings,
+    credential: { kind: "keys", keys: [key] },
+    lease: { kind: "memory" },
+  };
+}
+
+function proxiesOf(env: Shell["env"]): Shell["env"] {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => /^(https?|no)_proxy$/i.test(name)),
+  );
+}
+
+/**
+ * Tells the session what is wanted as soon as it became the truth, which is before anything is
+ * written.
+ */
+function listening(wiring: Wiring, { cluster }: Following, session: Session): Wiring {
+  const { world, policy } = wiring;
+  const hear = (snapshot: AdmittedSnapshot) => {
+    const at = world.now();
+    session.hear({ kind: "admitted", at, claims: claimsOf(snapshot, policy, at) });
+  };
+  return {
+    ...wiring,
+    clusterLog(name) {
+      const log = wiring.clusterLog(name);
+      if (name !== cluster) return log;
+      return {
+        ...log,
+        async append(after, body) {
+          const entry = await log.append(after, body);
+          if (entry !== "exists") hear(body);
+          return entry;
+        },
+      };
+    },
+  };
+}
+
+/** Lets what was played last arrive, so that the end shows whole journeys. */
+async function settle(embedded: Embedded, { world, journey }: Session): Promise<void> {
+  const untilAt = world.now() + SETTLE_MS_MAX;
+  while (world.now() < untilAt) {
+    const isOnItsWay = journey().trips.some(
+      (trip) => trip.end === null && (trip.direction === "arrival" || trip.admittedAt === null),
+    );
+    if (!isOnItsWay && embedded.isHome()) return;
+    await world.sleep(SETTLE_PAUSE_MS);
+  }
+}
+
+async function checkNow(stage: Stage, wiring: Wiring): Promise<Check | null> {
+  if (stage.embedded === null) return null;
+  return stage.embedded.check((await statusOf(wiring, wiring.policy.lists)).lists);
+}
+
+function titleOf(stage: Stage, options: DevOptions, url: string): readonly string[] {
+  const { lists } = stage.config;
+  const [list] = lists;
+  const targets = lists.flatMap((one) => one.targets);
+  const [target] = targets;
+  const isOne = list !== undefined && target !== undefined && targets.length === 1;
+  const what = isOne
+    ? `${list.name} on ${target.name}`
+    : `${lists.length} lists on ${targets.length} targets`;
+  const who = stage.following === null ? "deliveries" : `cluster ${stage.following.cluster}`;
+  const grace = isOne ? [`grace ${durationText(list.removal.graceMs)}`] : [];
+  const how = [...grace, `resync every ${durationText(options.resync)}`, `receiver ${url}`];
+  return [`${who} → ${what}`, `${how.join(", ")}; Ctrl-C ends it`];
+}

@@ -1,0 +1,66 @@
+import { resolve } from "node:path";
+import { makeLogger } from "../../lib/logger.ts";
+import { makeWorld } from "../../lib/world.ts";
+import { logLevelOf } from "../receiver.ts";
+import { type Shell, sentenceOf, UsageError } from "../shell.ts";
+
+/** Flags of the same names as the variables that they stand in for. */
+export interface ForwardOptions {
+  readonly url?: string;
+  readonly cluster?: string;
+  readonly secretFile?: string;
+  readonly labels?: string;
+  readonly lease?: string;
+  readonly heartbeat?: string;
+  readonly kubeconfig?: string;
+}
+
+const VARIABLES = {
+  url: "KUBE_ALLOWLIST_URL",
+  cluster: "KUBE_ALLOWLIST_CLUSTER",
+  secretFile: "KUBE_ALLOWLIST_SECRET_FILE",
+  labels: "KUBE_ALLOWLIST_LABELS",
+  lease: "KUBE_ALLOWLIST_LEASE",
+  heartbeat: "KUBE_ALLOWLIST_HEARTBEAT",
+} as const;
+
+/** Follows one cluster and delivers its nodes, until the process is asked to end. */
+export async function runForward(options: ForwardOptions, shell: Shell): Promise<number> {
+  const [{ parseSettings }, { runForwarder }] = await Promise.all([
+    import("../../forwarder/settings.ts"),
+    import("../../forwarder/main.ts"),
+  ]);
+  const flags = Object.entries(VARIABLES).flatMap(([flag, name]) => {
+    const value = options[flag as keyof typeof VARIABLES];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const reading = parseSettings({ ...shell.env, ...Object.fromEntries(flags) });
+  if (reading.kind === "invalid") {
+    throw new UsageError(
+      "Cannot forward with these settings (KUBE_ALLOWLIST_URL is also --url, and so on)",
+      reading.problems,
+    );
+  }
+  const { kubeconfig } = options;
+  if (kubeconfig === undefined && !shell.env.KUBERNETES_SERVICE_HOST) {
+    throw new UsageError(
+      "Cannot find an API server: this process runs in no cluster; give --kubeconfig",
+    );
+  }
+  const world = makeWorld(
+    makeLogger(logLevelOf(shell.env), { log: shell.stderr, audit: shell.stderr }),
+  );
+  try {
+    await runForwarder(reading.settings, {
+      world,
+      signal: shell.signal,
+      kubeConfig:
+        kubeconfig === undefined
+          ? { kind: "in-cluster" }
+          : { kind: "file", path: resolve(shell.folder, kubeconfig) },
+    });
+  } catch (error) {
+    throw new UsageError(sentenceOf(error));
+  }
+  return 0;
+}

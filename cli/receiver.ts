@@ -1,0 +1,127 @@
+import type { Wiring, WiringOptions } from "../functions/wiring.ts";
+import type { ListReport } from "../lib/core/report.ts";
+import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/logger.ts";
+import type { ClusterKeys } from "../lib/wire/signature.ts";
+import { startResyncLoop } from "./resync-loop.ts";
+import { type LocalServer, startServer } from "./server.ts";
+import { type Shell, sentenceOf, UsageError } from "./shell.ts";
+
+/** A process that takes deliveries and resyncs. */
+export interface Receiver {
+  readonly url: string;
+  /** Finishes what it is in; nothing of it is running when it resolves. */
+  close(): Promise<void>;
+}
+
+export interface ReceiverOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly resyncMs: number;
+  /** Default: the first resync begins at once. */
+  readonly firstResyncMs?: number;
+  /** Hears what every resync found. */
+  readonly onResync?: (lists: readonly ListReport[]) => void;
+}
+
+/** The functions keep 3 s of it. */
+const RESYNC_MS = 58_000;
+/** Of an address that cannot be listened on; what the operator has to change. */
+const WAY_OUT: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use; end the other process, or choose another one with --port",
+  EACCES: "this account may not; choose a port above 1023 with --port",
+  EADDRNOTAVAIL: "no network interface of this machine has the address; choose another --host",
+  ENOTFOUND: "the host's name is not known; choose another --host",
+};
+
+/**
+ * Serves the functions of a wiring and resyncs on schedule. Throws a UsageError when it cannot
+ * listen.
+ */
+export async function startReceiver(wiring: Wiring, options: ReceiverOptions): Promise<Receiver> {
+  const [{ makeWebhook }, { makeStatus }, { makeResync }, { LOOPBACK }] = await Promise.all([
+    import("../functions/webhook.ts"),
+    import("../functions/status.ts"),
+    import("../functions/resync.ts"),
+    import("../functions/middleware/event.ts"),
+  ]);
+  const ending = new AbortController();
+  const serving: Wiring = { ...wiring, signal: ending.signal };
+  const { world } = wiring;
+  const { host, port } = options;
+  const functions = { webhook: makeWebhook(serving), status: makeStatus(serving) };
+  const resync = makeResync(serving) as (event: unknown, context: unknown) => Promise<Resynced>;
+  const server: LocalServer = await startServer({
+    functions: functions as Parameters<typeof startServer>[0]["functions"],
+    host,
+    port,
+    world,
+    loopbackKey: LOOPBACK,
+  }).catch((error: unknown) => {
+    throw listenError(error, { host, port });
+  });
+  const loop = startResyncLoop(
+    async () => {
+      const startedAt = world.now();
+      const left = { getRemainingTimeInMillis: () => RESYNC_MS - (world.now() - startedAt) };
+      const { lists } = await resync({}, left);
+      options.onResync?.(lists);
+    },
+    { world, intervalMs: options.resyncMs, firstAfterMs: options.firstResyncMs ?? 0 },
+  );
+  return {
+    url: server.url,
+    async close() {
+      ending.abort(new Error("this process is ending"));
+      await Promise.all([server.close(), loop.stop()]);
+    },
+  };
+}
+
+interface Resynced {
+  readonly lists: readonly ListReport[];
+}
+
+function listenError(error: unknown, where: { readonly host: string; readonly port: number }) {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const reason = WAY_OUT[code] ?? sentenceOf(error);
+  return new UsageError(`Cannot listen on ${where.host}:${where.port}: ${reason}`);
+}
+
+/** `makeWiring`, loaded only by commands that need it. */
+export async function openWiring(options: WiringOptions): Promise<Wiring> {
+  const { makeWiring } = await import("../functions/wiring.ts");
+  return makeWiring(options);
+}
+
+/**
+ * Resolves every secret that the receiver needs; throws a UsageError that names all that are
+ * missing.
+ */
+export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKeys[]> {
+  const { ConfigurationError } = await import("../functions/wiring.ts");
+  const problems: { path: string; message: string }[] = [];
+  let keys: readonly ClusterKeys[] = [];
+  try {
+    keys = wiring.keys();
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    problems.push(...error.problems);
+  }
+  try {
+    wiring.statusTokens();
+  } catch (error) {
+    problems.push({ path: "status.tokens", message: sentenceOf(error) });
+  }
+  if (problems.length === 0) return keys;
+  throw new UsageError("Cannot resolve the secrets of the configuration", problems);
+}
+
+/** `KUBE_ALLOWLIST_LOG_LEVEL`, `info` when it is not set. */
+export function logLevelOf(env: Shell["env"]): LogLevel {
+  const level = env.KUBE_ALLOWLIST_LOG_LEVEL || "info";
+  if (isLogLevel(level)) return level;
+  const message = `Cannot use log level ${JSON.stringify(level)}: one of ${LOG_LEVELS.join(", ")}`;
+  throw new UsageError("Cannot use the environment", [
+    { path: "KUBE_ALLOWLIST_LOG_LEVEL", message },
+  ]);
+}

@@ -1,0 +1,90 @@
+import type { ListReport, Refusal } from "../lib/core/report.ts";
+import type { ClusterStatus, Status } from "../lib/survey.ts";
+import { type Paint, TONE_OF_STATE } from "./paint.ts";
+import { printable } from "./shell.ts";
+
+/** What the signs in front of entries mean depends on who asks. */
+export interface Wording {
+  readonly add: string;
+  readonly remove: string;
+}
+
+/** Clusters and lists for people; nothing is left out. Ends with a line break. */
+export function renderStatus(
+  status: Status,
+  options: { readonly paint: Paint; readonly wording: Wording },
+): string {
+  const { paint } = options;
+  const at = Date.parse(status.at);
+  const clusters = status.clusters.map((cluster) => `  ${clusterLine(cluster, at, paint)}`);
+  const blocks = status.lists.map((report) => renderReport(report, options).join("\n"));
+  const head = `${paint("strong", `installation ${status.installation}`)} at ${status.at}`;
+  return `${[[head, ...clusters].join("\n"), ...blocks].join("\n\n")}\n`;
+}
+
+function clusterLine(cluster: ClusterStatus, at: number, paint: Paint): string {
+  const name = `cluster ${printable(cluster.cluster)}`;
+  if (cluster.heardAt === null || cluster.generation === null) {
+    return `${name}: ${paint("bad", "never heard")}; look at the forwarder there`;
+  }
+  const heard = `heard ${ageText(at - Date.parse(cluster.heardAt))} ago`;
+  const { epoch, sequence } = cluster.generation;
+  const freshness = cluster.fresh ? paint("good", heard) : paint("bad", `${heard}, stale`);
+  const nodes = countText(cluster.nodes, "node");
+  return `${name}: ${nodes}, ${freshness}, generation ${epoch}/${sequence}`;
+}
+
+/** The lines of one list on one target. */
+function renderReport(
+  report: ListReport,
+  options: { readonly paint: Paint; readonly wording: Wording },
+): readonly string[] {
+  const { paint, wording } = options;
+  const reason = report.reason === null ? "" : `, ${report.reason}`;
+  const state = paint(TONE_OF_STATE[report.state], `${report.state}${reason}`);
+  const list = paint("strong", printable(report.list));
+  const title = `${list} on ${printable(report.target)}: ${state}`;
+  const cidrs = [...report.add, ...report.remove, ...report.leaving.map(({ cidr }) => cidr)];
+  const column = Math.max(0, ...cidrs.map((cidr) => cidr.length)) + 2;
+  const entry = (sign: string, cidr: string, text: string) =>
+    `  ${sign} ${printable(cidr).padEnd(column)}${text}`;
+  return [
+    title,
+    `  ${printable(report.message)}`,
+    `  ${paint("faint", countsText(report))}`,
+    ...report.add.map((cidr) => entry("+", cidr, wording.add)),
+    ...report.remove.map((cidr) => entry("-", cidr, removeText(report, wording))),
+    ...report.leaving.map(({ cidr, until }) => entry("~", cidr, `leaves after ${until}`)),
+    ...report.refused.map((refusal) => `  ! ${refusalText(refusal)}`),
+  ];
+}
+
+function removeText(report: ListReport, wording: Wording): string {
+  return report.state === "withheld" ? `withheld: ${report.reason}` : wording.remove;
+}
+
+function countsText(report: ListReport): string {
+  const { desired, owned, borrowed, foreign, orphaned, capacity } = report;
+  const counts = { desired, owned, borrowed, foreign, orphaned };
+  const parts = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
+  if (capacity !== null) parts.push(`${capacity.used} of ${capacity.limit} used`);
+  const isRead = Date.parse(report.checkedAt) > 0;
+  return [...parts, isRead ? `read at ${report.checkedAt}` : "never read"].join(" · ");
+}
+
+function refusalText({ address, node, cluster, reason }: Refusal): string {
+  const of = cluster === null ? "" : ` of cluster ${cluster}`;
+  const whose = node === null ? "" : ` (${node}${of})`;
+  return printable(`${address}${whose} refused: ${reason}`);
+}
+
+export function countText(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
+function ageText(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1_000));
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}

@@ -1,0 +1,162 @@
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import type { KubeSource } from "../forwarder/kube.ts";
+import type { Config } from "../lib/config.ts";
+import { clustersOf } from "../lib/core/list.ts";
+import type { ListReport } from "../lib/core/report.ts";
+import { type ClusterKeys, parseSigningKey, type SigningKey } from "../lib/wire/signature.ts";
+import type { World } from "../lib/world.ts";
+import { loadConfig } from "./configuration.ts";
+import { openWiring, resolveSecrets } from "./receiver.ts";
+import { type Shell, UsageError } from "./shell.ts";
+
+/** What `dev` plays on: whose nodes, whose targets. */
+export interface Stage {
+  readonly config: Config;
+  /** What relative paths in the configuration are relative to. */
+  readonly folder: string;
+  readonly env: Shell["env"];
+  /**
+   * The cluster whose nodes the forwarder of this process follows; null where there is no such
+   * forwarder.
+   */
+  readonly following: Following | null;
+  /** What deliveries are verified with. */
+  readonly keys: readonly ClusterKeys[];
+  /** When the first resync begins. */
+  readonly firstResyncMs: number;
+  /** Null where cluster and targets are the user's own. */
+  readonly embedded: Embedded | null;
+  close(): Promise<void>;
+}
+
+/** A cluster and a target of this process, which can be played with and looked into. */
+export interface Embedded {
+  /** Lets nodes come and go until the signal aborts. */
+  play(signal: AbortSignal): Promise<void>;
+  /** Whether the target holds every node that is there now. */
+  isHome(): boolean;
+  /** Compares what the target holds with the cluster, given what the store knows of graces. */
+  check(lists: readonly ListReport[]): Check;
+}
+
+export interface Following {
+  readonly cluster: string;
+  readonly kubeConfig: KubeSource;
+  /** Of this process; nobody else ever has it. */
+  readonly key: SigningKey;
+}
+
+export interface Check {
+  readonly isGood: boolean;
+  readonly sentence: string;
+}
+
+export interface StageOptions {
+  readonly config: string;
+  readonly kubeconfig?: string;
+  readonly cluster?: string;
+}
+
+export interface StageContext {
+  readonly shell: Shell;
+  readonly world: World;
+  readonly note: (text: string) => void;
+}
+
+/**
+ * A configured stage: the user's own targets, and the cluster of the kubeconfig where one is given.
+ */
+export async function openStage(options: StageOptions, context: StageContext): Promise<Stage> {
+  const { shell, world } = context;
+  const { config, folder } = loadConfig(options.config, shell);
+  const following = followingOf(options, { config, shell });
+  const base = { config, world, env: shell.env, folder };
+  return {
+    config,
+    folder,
+    env: shell.env,
+    following,
+    keys:
+      following === null
+        ? await resolveSecrets(await openWiring(base))
+        : [...(await keysOfOthers(base, following, context)), ownKeys(following)],
+    firstResyncMs: 0,
+    embedded: null,
+    close: async () => undefined,
+  };
+}
+
+export function randomKey(): SigningKey {
+  return parseSigningKey(`whsec_${randomBytes(32).toString("base64")}`);
+}
+
+export function ownKeys({ cluster, key }: Following): ClusterKeys {
+  return { cluster, keys: [key] };
+}
+
+function followingOf(
+  options: StageOptions,
+  { config, shell }: { readonly config: Config; readonly shell: Shell },
+): Following | null {
+  const { kubeconfig, cluster } = options;
+  if (kubeconfig === undefined) {
+    if (cluster === undefined) return null;
+    throw new UsageError(
+      `Cannot follow cluster "${cluster}": name its kubeconfig with --kubeconfig`,
+    );
+  }
+  const names = Object.values(config.clusters)
+    .filter(({ retired }) => !retired)
+    .map(({ name }) => name);
+  const [only, ...others] = names;
+  const known = names.join(", ") || "none";
+  if (cluster === undefined && only !== undefined && others.length === 0) {
+    return follow(only, kubeconfig, shell);
+  }
+  if (cluster !== undefined && names.includes(cluster)) return follow(cluster, kubeconfig, shell);
+  const which =
+    cluster === undefined
+      ? `Cannot tell which cluster ${kubeconfig} is: say it with --cluster`
+      : `Cannot follow cluster "${cluster}": no cluster of the configuration that is not retired`;
+  throw new UsageError(`${which}; there are ${known}`);
+}
+
+function follow(cluster: string, kubeconfig: string, { folder }: Shell): Following {
+  const path = resolve(folder, kubeconfig);
+  return { cluster, kubeConfig: { kind: "file", path }, key: randomKey() };
+}
+
+/**
+ * Whoever tries out one cluster need not have the others' keys: their deliveries are refused, and
+ * so nothing of theirs is removed.
+ */
+async function keysOfOthers(
+  base: Parameters<typeof openWiring>[0],
+  { cluster }: Following,
+  { note }: StageContext,
+): Promise<readonly ClusterKeys[]> {
+  const { config } = base;
+  const auth = { ...config.auth, [cluster]: { signature: null } };
+  try {
+    const keys = await resolveSecrets(await openWiring({ ...base, config: { ...config, auth } }));
+    return keys.filter((one) => one.cluster !== cluster);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const names = Object.keys(config.clusters).filter((name) => name !== cluster);
+    const [first] = error.problems;
+    note(`Deliveries of ${names.join(", ") || "others"} are refused here: ${first?.message ?? ""}`);
+    return [];
+  }
+}
+
+/** Keys of the node labels that lists ask one cluster for. Ascending. */
+export function scopeOf(config: Config, cluster: string): readonly string[] {
+  const keys = config.lists
+    .filter((list) => clustersOf(list).includes(cluster))
+    .flatMap((list) => list.sources)
+    .flatMap((source) =>
+      source.kind === "nodes" && source.cluster === cluster ? Object.keys(source.labels) : [],
+    );
+  return [...new Set(keys)].toSorted();
+}

@@ -152,6 +152,24 @@ test("startServer() refuses a body without a length as soon as it is too long, a
   await next.text();
 });
 
+test("startServer() lets a sender that reads only at its end hear the refusal", async (t) => {
+  const { server } = await serving(t);
+  const socket = connect(portOf(server), "127.0.0.1");
+  t.after(() => socket.destroy());
+  const chunk = "a".repeat(0x100000);
+  const body = Array.from({ length: 12 }, () => `100000\r\n${chunk}\r\n`).join("");
+  const head = "POST /v1/snapshots HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+  await new Promise<void>((resolve, reject) => {
+    socket.once("error", reject);
+    socket.write(`${head}${body}0\r\n\r\n`, (error) => (error ? reject(error) : resolve()));
+  });
+  const answer = await new Promise<string>((resolve, reject) => {
+    socket.once("error", reject);
+    socket.setEncoding("utf8").once("data", resolve);
+  });
+  assert.match(answer, /^HTTP\/1\.1 413 /);
+});
+
 test("startServer() takes a body of the greatest length", async (t) => {
   const { server, events } = await serving(t);
   const response = await post(server.url, Buffer.alloc(DELIVERY_BYTES_MAX, 97));

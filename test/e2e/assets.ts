@@ -29,7 +29,7 @@ export const MOTO: Asset = {
     "`pip install 'moto[server]==5.2.5'` brings, or run .ci/run",
 };
 
-/** The value of the asset's variable, or the sentence that says what is missing and how to get it. */
+/** The value of the asset's variable, or a sentence that says what is missing and a way out. */
 export function findAsset(
   asset: Asset,
   env: NodeJS.ProcessEnv = process.env,
@@ -42,8 +42,8 @@ export function findAsset(
 }
 
 /**
- * What `skip` of a test takes: false where all assets are there, else the reason. The reason is also
- * written to stderr once per process, because a skipped test is easily overlooked.
+ * What `skip` of a test takes: false where all assets are there, else the reason. The reason is
+ * also written to stderr once per process, because a skipped test is easily overlooked.
  */
 export function skipWithout(...assets: readonly Asset[]): string | false {
   const reasons = assets.flatMap((asset) => {

@@ -6,8 +6,8 @@ const ends = new WeakMap<TestContext, End[]>();
 
 /**
  * Runs `end` after the test, the last registered first, and all of them whatever happens: the test
- * runner's own hooks run the other way round and stop at the first failure, and a server that is left
- * keeps the test process from ending. The first failure fails the test.
+ * runner's own hooks run the other way round and stop at the first failure, and a server that is
+ * left keeps the test process from ending. The first failure fails the test.
  */
 export function atEnd(t: TestContext, end: End): void {
   const known = ends.get(t);

@@ -6,7 +6,10 @@ import { join } from "node:path";
 
 const OUTPUT_CHARACTERS_MAX = 4_000_000;
 const STOP_GRACE_MS = 10_000;
-/** Below the range from which Linux takes the ports of outgoing connections, so that nobody sits on a port while its server is being restarted. */
+/**
+ * Below the range from which Linux takes the ports of outgoing connections, so that nobody sits on
+ * a port while its server is being restarted.
+ */
 const PORT_MIN = 20_000;
 const PORT_MAX = 32_000;
 
@@ -15,7 +18,7 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A process of our own; it never outlives the test process, and is only ever signalled by its pid. */
+/** A process of our own: it never outlives the test process and is signalled by pid only. */
 export interface Child {
   readonly pid: number;
   readonly exited: Promise<Exit>;
@@ -35,7 +38,7 @@ const running = new Set<ChildProcess>();
 const folders = new Set<string>();
 
 process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
+  killChildren();
   for (const folder of folders) remove(folder);
 });
 // Node ends at once on these without running the hook above.
@@ -47,7 +50,7 @@ for (const [signal, code] of [
   process.once(signal, () => process.exit(code));
 }
 
-/** Starts a program with exactly this environment, so that a developer's own settings never matter. */
+/** Starts a program with exactly this environment: a developer's own settings never matter. */
 export async function startChild(
   command: string,
   args: readonly string[],
@@ -75,6 +78,11 @@ export async function startChild(
   return asChild({ child, pid, ended, written });
 }
 
+/** Kills what is left: a test process ends by itself only when none of its children runs. */
+export function killChildren(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
+
 /** A new folder that is removed when the test process ends. */
 export function temporaryFolder(purpose: string): string {
   const folder = mkdtempSync(join(tmpdir(), `kube-allowlist-${purpose}-`));
@@ -91,7 +99,10 @@ export async function freePort(): Promise<number> {
   throw new Error(`Cannot find a free port: all tries between ${PORT_MIN} and ${PORT_MAX} failed`);
 }
 
-/** A killed process may still be writing there for a moment; one folder that stays must not keep the others. */
+/**
+ * A killed process may still be writing there for a moment; one folder that stays must not keep
+ * the others.
+ */
 function remove(folder: string): void {
   try {
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 });

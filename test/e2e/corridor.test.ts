@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Generation } from "../../lib/core/snapshot.ts";
 import { KUBERNETES, MOTO, skipWithout } from "./assets.ts";
 import { atEnd } from "./at-end.ts";
+import { killChildren } from "./child.ts";
 import { eventually } from "./eventually.ts";
 import { type KubeApiserver, startKubeApiserver } from "./kube-apiserver.ts";
 import { type Moto, type Rule, startMoto } from "./moto.ts";
@@ -27,8 +28,9 @@ import {
 import { type Moment, makeTrap } from "./trap.ts";
 
 /*
- * The whole product between a real Kubernetes API server and a third-party EC2: a user's commands on one
- * side, nodes and rules on the other. What is true is read from the security group, never from the product.
+ * The whole product between a real Kubernetes API server and a third-party EC2: a user's commands
+ * on one side, nodes and rules on the other. What is true is read from the security group, never
+ * from the product.
  */
 
 /** A node joins, everything idle: a rule within seconds. */
@@ -51,10 +53,14 @@ let token: string;
 
 before(async () => {
   if (skip) return;
-  [kube, moto] = await Promise.all([startKubeApiserver(), startMoto()]);
+  kube = await startKubeApiserver();
+  moto = await startMoto();
   token = await grantForwarder(kube);
 });
-after(() => Promise.all([kube?.stop(), moto?.stop()]));
+after(async () => {
+  await Promise.all([kube?.stop(), moto?.stop()]);
+  killChildren();
+});
 
 test("dev: a node's rule comes, follows its address and goes after the grace", {
   skip,
@@ -228,7 +234,7 @@ test("forward: an API server that is stopped and continued loses nothing", { ski
   const ms = await untilOwn(stage, hosts(11, 12, 13, 14), { withinMs: RECOVER_MS, programs });
   t.diagnostic(`stopped for ${STOPPED_MS} ms: right ${ms} ms after it went on`);
 
-  // A new forwarder that reaches nothing has nothing to say: an answer that fails is no empty cluster.
+  // A new forwarder that reaches nothing has nothing to say: no answer is not an empty cluster.
   await first.stop();
   kube.pause();
   const second = await start();
@@ -286,7 +292,7 @@ test("serve: killed in the middle of a sync, a receiver converges after a restar
   const programs = () => [receiver.program, forwarder];
   await untilOwn(stage, expected, { withinMs: ADD_MS, programs: programs() });
 
-  /** Kills the receiver at this moment of this call, which `cause` brings about, and starts it again. */
+  /** Kills the receiver at this moment of the call that `cause` brings about; starts it again. */
   const kill = async (action: string, moment: Moment, cause: () => Promise<void>) => {
     const { program } = receiver;
     trap.set(action, moment, async () => {
@@ -444,7 +450,7 @@ function stopAfter(t: TestContext, ...programs: readonly Program[]): void {
   for (const program of programs) atEnd(t, () => program.stop());
 }
 
-/** Nodes of one stage by the last number of their address; what is left of them goes with the test. */
+/** Nodes of one stage by the last number of their address; they go with the test. */
 function nodesOf(t: TestContext, kube: KubeApiserver, stage: Stage) {
   const nameOf = (host: number) => `${stage.name}-${host}`;
   const present = new Set<number>();

@@ -5,7 +5,7 @@ const PROBE_INTERVAL_MS = 100;
 export interface Patience {
   readonly withinMs: number;
   readonly everyMs?: number;
-  /** Asked before each probe: a sentence ends the waiting at once, because it has become hopeless. */
+  /** Asked before each probe: a sentence, as that a process ended, ends the waiting at once. */
   readonly hopeless?: () => string | null;
 }
 

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AuthorizeSecurityGroupIngressCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { findAsset, KUBERNETES, MOTO, skipWithout } from "./assets.ts";
 import { atEnd } from "./at-end.ts";
-import { startChild, temporaryFolder } from "./child.ts";
+import { killChildren, startChild, temporaryFolder } from "./child.ts";
 import { eventually } from "./eventually.ts";
 import { KubeApiError, type KubeApiserver, startKubeApiserver } from "./kube-apiserver.ts";
 import { type Moto, type Rule, startMoto } from "./moto.ts";
@@ -16,7 +16,7 @@ import { makeLatch, startProxy, type TcpProxy } from "./proxy.ts";
 import { recordHistory } from "./stage.ts";
 import { makeTrap } from "./trap.ts";
 
-/** These tests hold the ground under the end-to-end tests: when one of them fails, believe no other. */
+/** The ground under the end-to-end tests: when one of these fails, believe no other. */
 
 interface WatchEvent {
   readonly type: string;
@@ -57,7 +57,10 @@ before(async () => {
   if (!withoutKubernetes) kube = await startKubeApiserver();
   if (!withoutMoto) moto = await startMoto();
 });
-after(() => Promise.all([kube?.stop(), moto?.stop()]));
+after(async () => {
+  await Promise.all([kube?.stop(), moto?.stop()]);
+  killChildren();
+});
 
 test("createNode() makes a node with its addresses in one request", {
   skip: withoutKubernetes,
@@ -295,7 +298,7 @@ test("skipWithout() names the missing asset, its variable and a way to get it", 
   assert.match(wrong.reason, /no program \/nowhere\/etcd, \/nowhere\/kube-apiserver/);
 });
 
-test("startProxy() passes bytes unchanged, delays them, and lets a tap hold them back", async (t) => {
+test("startProxy() passes bytes unchanged, delays them, lets a tap hold them", async (t) => {
   const server = createServer((request, response) => {
     request.on("data", () => undefined).on("end", () => response.end("x".repeat(3_000_000)));
   });
@@ -326,7 +329,7 @@ test("startProxy() passes bytes unchanged, delays them, and lets a tap hold them
   assert.ok(performance.now() - startedAt >= 590, "a request and its answer are delayed");
 });
 
-test("recordHistory() tells gaps after the first complete state, and how the rules changed", async (t) => {
+test("recordHistory() tells gaps after the first complete state, and changes", async (t) => {
   let own: readonly string[] = [];
   const history = recordHistory({ own: async () => own });
   atEnd(t, () => history.stop());
@@ -368,7 +371,7 @@ test("atEnd() runs everything, the last first, although something fails", async 
 });
 
 test("startProxy() passes the end of one direction on and keeps the other open", async (t) => {
-  // The first server answers after its client has ended, the second hears its client after it has ended.
+  // One server answers after its client has ended; the other has ended and still listens.
   const answerLate = async (socket: Socket) => {
     const text = (await socket.setEncoding("utf8").toArray()).join("");
     setTimeout(() => socket.end(text.toUpperCase()), 50);
@@ -407,12 +410,13 @@ test("startChild() stops a stopped process, and a process that ignores SIGTERM",
   assert.throws(() => process.kill(stubborn.pid, 0), { code: "ESRCH" });
 });
 
-test("startChild() leaves no process and no folder behind when the test process is terminated", async () => {
+test("startChild() leaves no process and no folder when the tests are terminated", async () => {
   const module = JSON.stringify(new URL("./child.ts", import.meta.url).href);
   const script = `
     const { startChild, temporaryFolder } = await import(${module});
     const folder = temporaryFolder("orphan");
-    const child = await startChild(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { env: {}, folder });
+    const args = ["-e", "setInterval(() => {}, 1000)"];
+    const child = await startChild(process.execPath, args, { env: {}, folder });
     console.log(JSON.stringify({ pid: child.pid, folder }));`;
   const parent = await startChild(process.execPath, ["--input-type=module", "-e", script], {
     env: {},

@@ -22,7 +22,7 @@ export interface KubeNode {
   readonly addresses?: readonly NodeAddress[];
 }
 
-/** A real kube-apiserver with its own etcd on loopback; no controllers run, so nodes are deleted at once. */
+/** A real kube-apiserver with its own etcd; no controllers run, so nodes are deleted at once. */
 export interface KubeApiserver {
   readonly folder: string;
   readonly url: string;
@@ -32,9 +32,9 @@ export interface KubeApiserver {
   readonly caFile: string;
   /** Path of the administrator's kubeconfig. */
   readonly kubeconfig: string;
-  /** Path of a kubeconfig with another token, or one that goes through another port, as a proxy's. */
+  /** Path of a kubeconfig with this token, and another port where a proxy stands between. */
   kubeconfigFor(token: string, options?: { readonly port?: number }): string;
-  /** JSON in, JSON out, as administrator; PATCH is a merge patch. Rejects with {@link KubeApiError} from 400 on. */
+  /** JSON in and out, as administrator; PATCH merges. Rejects from 400 on: {@link KubeApiError}. */
   request<T>(method: string, path: string, body?: unknown): Promise<T>;
   /** Creates a node together with its status, and returns its uid. */
   createNode(node: KubeNode): Promise<string>;
@@ -47,7 +47,7 @@ export interface KubeApiserver {
   /** A black hole: connections are accepted by the kernel and never answered. */
   pause(): void;
   resume(): void;
-  /** Forgets old versions in etcd; a watch from before is told 410 after the next {@link KubeApiserver.restart}. */
+  /** Forgets old versions in etcd; a watch from before is told 410 after the next restart. */
   compact(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -61,7 +61,7 @@ export class KubeApiError extends Error {
   }
 }
 
-/** Starts both servers and resolves when the API server is ready. Needs the asset {@link KUBERNETES}. */
+/** Starts both servers and resolves when the API server is ready. */
 export async function startKubeApiserver(
   options: { readonly flags?: readonly string[] } = {},
 ): Promise<KubeApiserver> {
@@ -166,7 +166,10 @@ function nodeVerbs(
   };
 }
 
-/** Ready is more than /readyz: a forwarder names its cluster by the uid of kube-system, which the server makes a moment later. */
+/**
+ * Ready is more than /readyz: a forwarder names its cluster by the uid of kube-system, which the
+ * server makes a moment later.
+ */
 async function ready(kube: KubeApiserver, child: Child): Promise<void> {
   const hopeless = () =>
     child.exit() ? `kube-apiserver ended: ${child.output().slice(-3_000)}` : null;
@@ -223,7 +226,8 @@ function apiserverFlags(options: {
   const url = `https://127.0.0.1:${port}`;
   return [
     `--etcd-servers=${options.etcdUrl}`,
-    // The server makes its own serving certificate here, which is its own authority, and keeps it over restarts.
+    // The server makes its own serving certificate here, which is its own authority, and keeps it
+    // over restarts.
     `--cert-dir=${folder}`,
     "--bind-address=127.0.0.1",
     `--secure-port=${port}`,

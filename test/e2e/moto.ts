@@ -13,12 +13,12 @@ import { eventually } from "./eventually.ts";
 const READY_WITHIN_MS = 60_000;
 const REGION = "eu-west-1";
 
-/** A real third-party implementation of EC2 over HTTP. It differs from AWS: assert only what it does right. */
+/** A third-party EC2 over HTTP. It differs from AWS: assert only what it does right. */
 export interface Moto {
   readonly url: string;
   readonly port: number;
   readonly region: string;
-  /** Everything an SDK needs, and what keeps it from looking for a profile or an instance's credentials. */
+  /** What an SDK needs, and what keeps it from looking for credentials elsewhere. */
   readonly env: Readonly<Record<string, string>>;
   readonly ec2: Ec2;
   /** Forgets every resource. */

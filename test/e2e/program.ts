@@ -7,7 +7,7 @@ const RUN_WITHIN_MS = 120_000;
 
 /** The product as a user starts it. */
 export interface Program extends Child {
-  /** Waits for output that matches, or until the condition holds; fails at once when the program ends. */
+  /** Waits for matching output or until the condition holds; fails when the program ends. */
   waitFor(what: RegExp | (() => unknown), withinMs: number): Promise<void>;
 }
 

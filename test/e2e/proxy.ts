@@ -9,9 +9,9 @@ export interface TcpProxy {
   connections(): number;
   /** Resets all connections at once; new ones are served. */
   cut(): void;
-  /** From now on nothing passes in either direction, on old and new connections, until {@link TcpProxy.heal}. */
+  /** From now on nothing passes, on old and new connections, until {@link TcpProxy.heal}. */
   blackHole(): void;
-  /** Connections open now stay open and silent for good, as after a lost NAT entry; new ones are served. */
+  /** Connections open now stay open and silent for good; new ones are served. */
   freeze(): void;
   /** Every piece of bytes waits this long before it is passed on. */
   delay(ms: number): void;
@@ -154,8 +154,8 @@ async function admitPiece(
 }
 
 /**
- * Resets a connection. Not where its end is already on its way: Node accepts a reset then, and hangs when
- * the process ends.
+ * Resets a connection. Not where its end is already on its way: Node accepts a reset then, and
+ * hangs when the process ends.
  */
 function reset(socket: Socket): void {
   if (socket.destroyed || socket.writableEnded || socket.connecting) socket.destroy();

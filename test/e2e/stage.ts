@@ -281,7 +281,7 @@ export async function grantForwarder(kube: KubeApiserver): Promise<string> {
 /** The own rules over time, sampled; each state once, with the moment it was first seen. */
 export interface History {
   states(): readonly { readonly at: number; readonly cidrs: readonly string[] }[];
-  /** States in which one of these was missing although all had been there; all states if they never were. */
+  /** States in which one of these was missing after all had been there; all if they never were. */
   gaps(cidrs: readonly string[]): readonly (readonly string[])[];
   /** When the CIDR was last seen, or null. */
   lastSeen(cidr: string): number | null;

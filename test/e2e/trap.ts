@@ -4,9 +4,9 @@ import type { ProxyOptions } from "./proxy.ts";
 export interface Trap {
   readonly tap: NonNullable<ProxyOptions["tap"]>;
   /**
-   * Arms the trap for the next call of `action`. `spring` runs while the call hangs in the air: before
-   * the cloud has heard of it, or when the cloud has carried it out and its answer is on the way. Then
-   * the request, or the answer, is lost.
+   * Arms the trap for the next call of `action`. `spring` runs while the call hangs in the air:
+   * before the cloud has heard of it, or when the cloud has carried it out and its answer is on
+   * the way. Then the request, or the answer, is lost.
    */
   set(action: string, moment: Moment, spring: () => Promise<void>): void;
   sprung(): boolean;

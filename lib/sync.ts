@@ -5,11 +5,12 @@ import type { Traits } from "./core/observation.ts";
 import type { Instant, Slot, Slots } from "./core/record.ts";
 import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { AdmittedSnapshot } from "./core/snapshot.ts";
-import { type Heard, reconcile } from "./reconcile.ts";
+import { reconcile } from "./reconcile.ts";
 import { acquireLease, type Lease, type TargetObject } from "./stores/lease.ts";
 import type { Log } from "./stores/log.ts";
 import { StoreError } from "./stores/store.ts";
 import { type Target, TargetError } from "./targets/target.ts";
+import type { Heard } from "./turn.ts";
 import type { World } from "./world.ts";
 
 /** Objects worked on at the same time. */

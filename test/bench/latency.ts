@@ -1,4 +1,4 @@
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -71,13 +71,20 @@ async function openServer(store: "memory" | "file", world: World) {
     store: store === "memory" ? memoryStore(world) : fileStore(folder, world),
     keys: [{ cluster: "eu", keys: [KEY] }],
   });
-  return startServer({
+  const server = await startServer({
     functions: { webhook: makeWebhook(wiring), status: makeStatus(wiring) } as never,
     host: "127.0.0.1",
     port: 0,
     world,
     loopbackKey: LOOPBACK,
   });
+  return {
+    url: server.url,
+    async close() {
+      await server.close();
+      await rm(folder, { recursive: true });
+    },
+  };
 }
 
 async function openStage(store: "memory" | "file"): Promise<Stage> {

@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { type Cidr, familyOf } from "./core/cidr.ts";
+import { markerText } from "./core/marker.ts";
+import { REMOVED_MEMORY_MS } from "./core/plan.ts";
+import { nextRemoved } from "./core/verdict.ts";
+import { slotOf } from "./slot.ts";
+import { StoreError } from "./stores/store.ts";
+import { type Batch, TargetError } from "./targets/target.ts";
+import { call, fits, judgeNow, type Progress, type Turn } from "./turn.ts";
+
+/** A removal is begun only with this much of the lease left. */
+const LEASE_LEFT_MS = 10_000;
+
+type Sending =
+  | { readonly kind: "sent" }
+  | { readonly kind: "out-of-time" }
+  | { readonly kind: "error"; readonly error: TargetError };
+
+/**
+ * Sends what the plan adds, as far as time and room allow. The outcome is what was answered, not
+ * what is there.
+ */
+export async function sendAdditions(turn: Turn, progress: Progress): Promise<Sending> {
+  const shown = new Set<string>(progress.observation.entries.map((entry) => entry.cidr));
+  const { add } = progress.verdict.plan;
+  // Shown although we removed it a moment ago: either the read lags, or the removal is still on its
+  // way. Each of these goes alone, so that "it is there" from the backend is said of it and no
+  // other.
+  const doubtful = add.filter((cidr) => shown.has(cidr));
+  const plain = add.filter((cidr) => !shown.has(cidr));
+  const outcome = progress.full
+    ? await sendWhatFits(turn, progress, plain)
+    : await sendAll(turn, progress, { verb: "add", cidrs: plain });
+  if (outcome.kind !== "sent") return outcome;
+  for (const cidr of doubtful) {
+    if (!fits(turn)) return { kind: "out-of-time" };
+    const error = await apply(turn, progress, { verb: "add", cidrs: [cidr] });
+    if (error !== null && error.kind !== "conflict") return { kind: "error", error };
+    const { [cidr]: removedAt = 0, ...removed } = progress.removed;
+    progress.removed = removed;
+    // It is there, but so may be the removal that was sent: it counts from when that can no longer
+    // come.
+    if (error !== null) {
+      progress.doubts = { ...progress.doubts, [cidr]: removedAt + REMOVED_MEMORY_MS };
+    }
+  }
+  return outcome;
+}
+
+interface Errand {
+  readonly verb: Batch["verb"];
+  readonly cidrs: readonly Cidr[];
+}
+
+/** Batch after batch until time is up or one fails. */
+async function sendAll(turn: Turn, progress: Progress, errand: Errand): Promise<Sending> {
+  for (const cidrs of inBatches(errand.cidrs, turn.target.traits.batchMax)) {
+    if (!fits(turn)) return { kind: "out-of-time" };
+    const error = await apply(turn, progress, { verb: errand.verb, cidrs });
+    if (error !== null) return { kind: "error", error };
+  }
+  return { kind: "sent" };
+}
+
+/** Finds by halves how much the backend takes, family by family, because quotas may be separate. */
+async function sendWhatFits(
+  turn: Turn,
+  progress: Progress,
+  cidrs: readonly Cidr[],
+): Promise<Sending> {
+  let refusal: TargetError | null = null;
+  let queue = turn.target.traits.families
+    .map((family) => cidrs.filter((cidr) => familyOf(cidr) === family))
+    .flatMap((family) => inBatches(family, turn.target.traits.batchMax));
+  for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
+    if (!fits(turn)) return { kind: "out-of-time" };
+    const error = await apply(turn, progress, { verb: "add", cidrs: batch });
+    if (error === null) continue;
+    if (error.kind !== "full") return { kind: "error", error };
+    refusal = error;
+    const half = Math.floor(batch.length / 2);
+    const family = batch.map(familyOf)[0];
+    // When not even one more fits, nothing else of that family will.
+    if (half === 0) queue = queue.filter((other) => other.map(familyOf)[0] !== family);
+    else queue.unshift(batch.slice(0, half), batch.slice(half));
+  }
+  return refusal === null ? { kind: "sent" } : { kind: "error", error: refusal };
+}
+
+/**
+ * Batch after batch, each of them written down, then judged once more by the newest snapshots, then
+ * sent: nothing stands between the last look at the truth and the call.
+ */
+export async function sendRemovals(
+  turn: Turn,
+  progress: Progress,
+): Promise<"nothing" | "sent" | TargetError> {
+  let outcome: "nothing" | "sent" = "nothing";
+  const batches = inBatches(progress.verdict.go, turn.target.traits.batchMax);
+  for (const batch of batches) {
+    const before = progress.removed;
+    const cidrs = await prepareRemoval(turn, progress, batch);
+    if (cidrs === null) {
+      progress.removed = before;
+      return outcome;
+    }
+    progress.removed = nextRemoved(before, cidrs, turn.world.now());
+    if (cidrs.length === 0) continue;
+    const error = await apply(turn, progress, { verb: "remove", cidrs });
+    // Throttled is the one error that says for certain that nothing happened.
+    if (error?.kind === "throttled") progress.removed = before;
+    if (error !== null) return error;
+    outcome = "sent";
+  }
+  return outcome;
+}
+
+/** What of a batch may still go, or null when nothing more may be begun. */
+async function prepareRemoval(
+  turn: Turn,
+  progress: Progress,
+  batch: readonly Cidr[],
+): Promise<readonly Cidr[] | null> {
+  if (!fits(turn)) return null;
+  const now = turn.world.now();
+  try {
+    // Written down before it is done, so that a successor never mistakes a lagging read for truth.
+    const removed = nextRemoved(progress.removed, batch, now);
+    const slots = { ...turn.slots, [turn.config.name]: slotOf(turn, { ...progress, removed }) };
+    if (!(await turn.lease.extend(slots, turn.deadline - now))) return null;
+    progress.heard = await turn.refresh();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    turn.world.log.warn({ error: error.message }, "Cannot write down or confirm a removal");
+    return null;
+  }
+  progress.verdict = judgeNow(turn, progress);
+  const go = new Set<string>(progress.verdict.go);
+  const cidrs = batch.filter((cidr) => go.has(cidr));
+  return fits(turn) && turn.lease.remainingMs() >= LEASE_LEFT_MS ? cidrs : null;
+}
+
+/**
+ * One write, one audit line. Returns the error instead of rejecting, because it is not the last
+ * word.
+ */
+async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<TargetError | null> {
+  const { target, list, policy, world } = turn;
+  const { verb, cidrs } = errand;
+  assert(cidrs.length > 0 && cidrs.length <= target.traits.batchMax, "a batch is within its limit");
+  const batch = { verb, cidrs, text: markerText(policy.installation, list.name) };
+  const place = { list: list.name, target: target.name };
+  const line = { ...turn.cause, ...place, action: verb, entries: cidrs };
+  try {
+    progress.revision = await call(turn, "write", (signal) =>
+      target.apply(batch, progress.revision, signal),
+    );
+    world.log.audit({ ...line, result: "done" });
+    return null;
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error;
+    world.log.audit({ ...line, result: error.kind });
+    return error;
+  }
+}
+
+function inBatches(cidrs: readonly Cidr[], max: number): (readonly Cidr[])[] {
+  return Array.from({ length: Math.ceil(cidrs.length / max) }, (_, index) =>
+    cidrs.slice(index * max, (index + 1) * max),
+  );
+}

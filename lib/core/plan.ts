@@ -24,17 +24,12 @@ export interface PlanQuestion {
  * The difference between what is desired and what was read, with every entry's owner decided here
  * and nowhere else.
  *
- * | entry on the target            | within the desired addresses     | else
- * |
- * |--------------------------------|----------------------------------|-------------------------------|
- * | ours                           | stays, whatever its shape        | unwanted: its grace begins
- * |
- * | someone else's, identical      | borrowed: counts as covered      | foreign: untouched
- * |
- * | someone else's, wider or other | foreign: ours is added beside it | foreign: untouched
- * |
- * | of ours, but of another list   | as someone else's                | orphaned: `prune` removes
- * it  |
+ * | on the target             | within the desired addresses   | else                         |
+ * |---------------------------|--------------------------------|------------------------------|
+ * | ours                      | stays, whatever its shape      | unwanted: its grace begins   |
+ * | somebody's, identical     | borrowed: counts as covered    | foreign: untouched           |
+ * | somebody's, wider         | foreign: ours is added beside  | foreign: untouched           |
+ * | of another list of ours   | as somebody's                  | orphaned: `prune` removes it |
  */
 export interface Plan {
   readonly owned: readonly Cidr[];

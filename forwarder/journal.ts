@@ -117,7 +117,15 @@ export function logEvent(log: Logger, event: ForwarderEvent): void {
       return;
     case "answered": {
       const { generation, tookMs, answer } = event;
-      log.debug({ event: kind, ...generation, tookMs, again: answer.again }, "Admitted");
+      const fields = { event: kind, ...generation, tookMs, again: answer.again };
+      // Heartbeats are no news; that it works at all, and what came of a change, are.
+      const isNews = event.changes.length > 0 || generation.sequence === 1;
+      if (isNews) log.info(fields, "Admitted");
+      else log.debug(fields, "Admitted");
+      for (const { list, target, state, reason, message } of answer.lists) {
+        if (reason !== "out-of-scope") continue;
+        log.warn({ event: kind, list, target, state, reason }, message);
+      }
       return;
     }
     case "watch-failed":

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import type { RequestOptions } from "node:https";
 import { KubeConfig } from "@kubernetes/client-node";
@@ -221,6 +222,13 @@ interface OpenRequest {
   readonly signal: AbortSignal;
 }
 
+function loadFile(config: KubeConfig, path: string): void {
+  if (!existsSync(path)) {
+    throw new Error(`Cannot read the kubeconfig ${path}: it does not exist; name an existing file`);
+  }
+  config.loadFromFile(path);
+}
+
 function loadKubeConfig(source: KubeSource): KubeConfig {
   const config = new KubeConfig();
   switch (source.kind) {
@@ -228,7 +236,7 @@ function loadKubeConfig(source: KubeSource): KubeConfig {
       config.loadFromCluster();
       break;
     case "file":
-      config.loadFromFile(source.path);
+      loadFile(config, source.path);
       break;
     case "text":
       config.loadFromString(source.text);

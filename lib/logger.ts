@@ -42,6 +42,9 @@ export function makeLogger(
     info: (fields, message) => lines.info(fields, message),
     warn: (fields, message) => lines.warn(fields, message),
     error: (fields, message) => lines.error(fields, message),
-    audit: (fields) => audit.info({ audit: true, ...fields }, "Changed a target"),
+    audit: (fields) => {
+      const message = fields.result === "done" ? "Changed a target" : "Tried to change a target";
+      audit.info({ audit: true, ...fields }, message);
+    },
   };
 }

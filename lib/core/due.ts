@@ -35,7 +35,10 @@ export function listDigest(list: List, policy: Policy): string {
  * them.
  */
 export function desiredDigest(membership: Membership): string {
-  return digestOf([...new Set(membership.members.map((member) => member.cidr))].toSorted());
+  const cidrs = [...new Set(membership.members.map((member) => member.cidr))].toSorted();
+  // What is refused or not looked at changes no entry, but what has to be said of the list.
+  const unlooked = membership.voices.filter((voice) => voice.kind === "out-of-scope");
+  return digestOf({ cidrs, refused: membership.refused, unlooked });
 }
 
 export interface DueQuestion {

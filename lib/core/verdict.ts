@@ -208,7 +208,7 @@ function reportOf(question: Case, found: Found): ListReport {
     target: target.name,
     state: stateOf(reason),
     reason,
-    message: message + skippedNote(found.desired.skipped),
+    message: message + skippedNote(found.desired.skipped) + orphanedNote(plan.orphaned),
     desired: found.desired.cidrs.length,
     owned: plan.owned.length,
     borrowed: plan.borrowed.length,
@@ -269,8 +269,9 @@ function reasonOf(
     const message = `${name} only adds; ${plan.unwanted.length} surplus entries stay: ${surplus}`;
     return { reason: "add-only", message };
   }
-  const only = outOfScope(question.membership.voices);
-  return { reason: null, message: only ?? `${name} holds what is desired` };
+  const unlooked = outOfScope(question.membership.voices);
+  if (unlooked !== null) return { reason: "out-of-scope", message: unlooked };
+  return { reason: null, message: `${name} holds what is desired` };
 }
 
 /**
@@ -296,6 +297,14 @@ function fullMessage(question: Case, found: Found): string {
     `Cannot add ${plan.unfit.length} of ${desired.cidrs.length} entries to ` +
     `"${question.list.name}": ${room}; ` +
     `raise the quota, or list a broader network as a static member${also}`
+  );
+}
+
+function orphanedNote(orphaned: number): string {
+  if (orphaned === 0) return "";
+  return (
+    `; ${orphaned} entries here belong to another list of this installation: ` +
+    'if it was renamed, write its old name under "formerly", else remove them by hand'
   );
 }
 

@@ -27,7 +27,7 @@ const HAND_MADE = { cidr: "198.51.100.7/32", description: "office, by hand" };
 const FIRST_ACT_MS = 2_000;
 const FIRST_RESYNC_MS = 5_000;
 const ACT_MS_MIN = 2_000;
-const ACT_MS_SPREAD = 1_000;
+const ACT_MS_SPREAD = 500;
 
 /** A stage that needs nothing: a cluster, an EC2 endpoint and a security group in this process. */
 export async function openDemonstration(world: World): Promise<Stage> {

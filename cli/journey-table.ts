@@ -70,7 +70,7 @@ export function renderTable(journey: Journey, options: TableOptions): readonly s
   // One line is left for the cursor, so that the terminal never scrolls.
   const linesMax = Math.max(1, rows - 1);
   const isRoomy = linesMax - about.length - counts.length - 1 >= TRIPS_MIN;
-  const head = [...(isRoomy ? about : []), paint("strong", cut(heading, width))];
+  const head = [...(isRoomy ? about : []), paint("strong", heading)];
   const foot = isRoomy ? counts : [];
   const room = Math.max(0, linesMax - head.length - foot.length);
   const shown = journey.trips.filter((trip) => trip.end !== "nothing");

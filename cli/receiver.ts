@@ -1,5 +1,6 @@
 import type { Wiring, WiringOptions } from "../functions/wiring.ts";
 import type { ListReport } from "../lib/core/report.ts";
+import type { Problem } from "../lib/core/snapshot.ts";
 import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/logger.ts";
 import type { ClusterKeys } from "../lib/wire/signature.ts";
 import { startResyncLoop } from "./resync-loop.ts";
@@ -93,27 +94,30 @@ export async function openWiring(options: WiringOptions): Promise<Wiring> {
   return makeWiring(options);
 }
 
-/**
- * Resolves every secret that the receiver needs; throws a UsageError that names all that are
- * missing.
- */
-export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKeys[]> {
+/** The keys of all clusters; or none, and what is wrong with them. */
+export async function resolveKeys(
+  wiring: Wiring,
+): Promise<{ readonly keys: readonly ClusterKeys[]; readonly problems: readonly Problem[] }> {
   const { ConfigurationError } = await import("../functions/wiring.ts");
-  const problems: { path: string; message: string }[] = [];
-  let keys: readonly ClusterKeys[] = [];
   try {
-    keys = wiring.keys();
+    return { keys: wiring.keys(), problems: [] };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    problems.push(...error.problems);
+    return { keys: [], problems: error.problems };
   }
+}
+
+/** Resolves all that the receiver needs; throws a UsageError with everything that is missing. */
+export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKeys[]> {
+  const { keys, problems } = await resolveKeys(wiring);
+  const found = [...problems];
   try {
     wiring.statusTokens();
   } catch (error) {
-    problems.push({ path: "status.tokens", message: sentenceOf(error) });
+    found.push({ path: "status.tokens", message: sentenceOf(error) });
   }
-  if (problems.length === 0) return keys;
-  throw new UsageError("Cannot resolve the secrets of the configuration", problems);
+  if (found.length === 0) return keys;
+  throw new UsageError("Cannot resolve the secrets of the configuration", found);
 }
 
 /** `KUBE_ALLOWLIST_LOG_LEVEL`, `info` when it is not set. */

@@ -16,6 +16,8 @@ export interface Session {
   /** Lists of an answer or a resync: what became of a list is noted when it changes. */
   hearReports(lists: readonly ListReport[]): void;
   note(text: string): void;
+  /** Resolves when the first answer has come: what was there at the start is known by then. */
+  readonly begun: Promise<void>;
   journey(): Journey;
   /** Where to show it from now on; what was noted before is not lost. */
   showOn(screen: Screen): void;
@@ -31,9 +33,14 @@ export function makeSession(options: {
 }): Session {
   const { isEmbedded, auditTo } = options;
   let journey = START;
+  let isFollowing = false;
   let screen: Screen | null = null;
   let waiting: string[] = [];
   const troubled = new Map<string, string>();
+  let begin = () => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
 
   const note = (text: string) => {
     if (screen === null) waiting = [...waiting, text];
@@ -48,6 +55,7 @@ export function makeSession(options: {
     sessionLogger({ note, isEmbedded }, (fields) => {
       const written = writtenOf(fields, world.now());
       if (written !== null) hear(written);
+      if (!isFollowing) note(writeText(fields));
       if (auditTo !== null) makeLogger("error", { log: auditTo, audit: auditTo }).audit(fields);
     }),
   );
@@ -62,11 +70,15 @@ export function makeSession(options: {
     hear,
     hearReports,
     hearForwarder(event) {
+      isFollowing = true;
       const heard = journeyEventOf(event);
       if (heard !== null) hear(heard);
-      if (event.kind === "answered") hearReports(event.answer.lists);
+      if (event.kind !== "answered") return;
+      hearReports(event.answer.lists);
+      begin();
     },
     note,
+    begun,
     journey: () => journey,
     showOn(given) {
       screen = given;
@@ -93,6 +105,11 @@ function journeyEventOf(event: ForwarderEvent): JourneyEvent | null {
       // The rest is told by the log.
       return null;
   }
+}
+
+function writeText({ action, entries, list, target, result }: LogFields): string {
+  const count = Array.isArray(entries) ? entries.length : 0;
+  return `${action} ${count} on ${target} for ${list}: ${result}`;
 }
 
 function writtenOf(fields: LogFields, at: number): JourneyEvent | null {

@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import type { KubeSource } from "../forwarder/kube.ts";
+import type { WiringOptions } from "../functions/wiring.ts";
 import type { Config } from "../lib/config.ts";
 import { clustersOf } from "../lib/core/list.ts";
 import type { ListReport } from "../lib/core/report.ts";
 import { type ClusterKeys, parseSigningKey, type SigningKey } from "../lib/wire/signature.ts";
 import type { World } from "../lib/world.ts";
 import { loadConfig } from "./configuration.ts";
-import { openWiring, resolveSecrets } from "./receiver.ts";
+import { openWiring, resolveKeys, resolveSecrets } from "./receiver.ts";
 import { type Shell, UsageError } from "./shell.ts";
 
 /** What `dev` plays on: whose nodes, whose targets. */
@@ -128,26 +129,26 @@ function follow(cluster: string, kubeconfig: string, { folder }: Shell): Followi
 }
 
 /**
- * Whoever tries out one cluster need not have the others' keys: their deliveries are refused, and
- * so nothing of theirs is removed.
+ * Whoever tries out one cluster need not have the others' keys: the deliveries of those that have
+ * none are refused, and so nothing of theirs is removed.
  */
 async function keysOfOthers(
-  base: Parameters<typeof openWiring>[0],
+  base: WiringOptions,
   { cluster }: Following,
   { note }: StageContext,
 ): Promise<readonly ClusterKeys[]> {
-  const { config } = base;
-  const auth = { ...config.auth, [cluster]: { signature: null } };
-  try {
-    const keys = await resolveSecrets(await openWiring({ ...base, config: { ...config, auth } }));
-    return keys.filter((one) => one.cluster !== cluster);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    const names = Object.keys(config.clusters).filter((name) => name !== cluster);
-    const [first] = error.problems;
-    note(`Deliveries of ${names.join(", ") || "others"} are refused here: ${first?.message ?? ""}`);
-    return [];
+  const { auth } = base.config;
+  const nobody = Object.keys(auth).map((name) => [name, { signature: null }] as const);
+  const found: ClusterKeys[] = [];
+  for (const [name, own] of Object.entries(auth)) {
+    if (name === cluster) continue;
+    const alone = { ...Object.fromEntries(nobody), [name]: own };
+    const wiring = await openWiring({ ...base, config: { ...base.config, auth: alone } });
+    const { keys, problems } = await resolveKeys(wiring);
+    found.push(...keys.filter((one) => one.cluster === name));
+    for (const { message } of problems) note(`Deliveries of ${name} are refused here: ${message}`);
   }
+  return found;
 }
 
 /** Keys of the node labels that lists ask one cluster for. Ascending. */

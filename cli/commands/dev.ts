@@ -86,20 +86,20 @@ async function perform(
       session.hearReports(lists);
     },
   });
-  const startedAt = world.now();
   const title = titleOf(stage, options, receiver.url);
   const screen = options.json
     ? openJsonLines(shell, { world, title })
     : openScreen(shell, { world, title });
   session.showOn(screen);
+  let lastedMs = 0;
   try {
-    await live(stage, { shell, session, url: receiver.url, seconds: options.seconds });
+    lastedMs = await live(stage, { shell, session, url: receiver.url, seconds: options.seconds });
   } finally {
     await receiver.close();
     await screen.close();
   }
   const check = await checkNow(stage, wiring);
-  const summary = summaryOf(session.journey(), { lastedMs: world.now() - startedAt, check });
+  const summary = summaryOf(session.journey(), { lastedMs, check });
   const at = new Date(world.now()).toISOString();
   const text = options.json
     ? `${JSON.stringify({ at, kind: "summary", ...summary })}\n`
@@ -111,12 +111,12 @@ async function perform(
 
 /**
  * Nodes come and go and are followed, until the end is asked for; then what was seen is brought
- * home.
+ * home. Returns how long it lasted, in milliseconds.
  */
 async function live(
   stage: Stage,
   context: Performance & { readonly url: string; readonly seconds: number | undefined },
-): Promise<void> {
+): Promise<number> {
   const { shell, session, url, seconds } = context;
   const { world } = session;
   const { following, embedded } = stage;
@@ -132,9 +132,13 @@ async function live(
     following === null
       ? Promise.resolve()
       : forward(stage, following, { session, url, signal: farewell.signal }).catch(fail);
+  // A play begins when its audience is there, however long that takes, and so does its time.
+  if (embedded !== null) await Promise.race([session.begun, untilAborted(ending)]);
+  const begunAt = world.now();
   const playing = embedded?.play(ending).catch(fail);
   if (seconds === undefined) await untilAborted(ending);
   else await world.sleep(seconds * 1_000, ending).catch(() => undefined);
+  const lastedMs = world.now() - begunAt;
   ended.abort();
   await playing;
   if (failures.length === 0 && embedded !== null) await settle(embedded, session);
@@ -143,6 +147,7 @@ async function live(
   const [failure] = failures;
   // A forwarder rejects only for a kubeconfig that cannot be used.
   if (failure !== undefined) throw new UsageError(sentenceOf(failure));
+  return lastedMs;
 }
 
 async function forward(

@@ -32,7 +32,8 @@ function renderPlan(found: Survey, path: string, shell: Shell): string {
     found.lists.reduce((count, report) => count + report[of].length, 0);
   const counts = `${sum("add")} to add, ${sum("remove")} to remove, ${sum("leaving")} in grace`;
   if (found.plan === null) return `${text}\n${counts}\n`;
-  const accept = `kube-allowlist sync --config ${path} --accept-removals ${found.plan}`;
+  const file = /^[\w./-]+$/.test(path) ? path : JSON.stringify(path);
+  const accept = `kube-allowlist sync --config ${file} --accept-removals ${found.plan}`;
   const withheld = found.lists.some(
     ({ state, remove }) => state === "withheld" && remove.length > 0,
   );

@@ -111,6 +111,17 @@ function addDev(program: Command, shell: Shell, done: Done): void {
     );
 }
 
+// An unset variable in a script must not make the server listen everywhere.
+function readHost(text: string): string {
+  if (text.trim() !== "") return text;
+  throw new InvalidArgumentError("It is empty; name an address like 127.0.0.1 or 0.0.0.0.");
+}
+
+function readPlanId(text: string): string {
+  if (!text.startsWith("-")) return text;
+  throw new InvalidArgumentError("It is no plan id; take it from the last line of plan.");
+}
+
 function addServe(program: Command, shell: Shell, done: Done): void {
   program
     .command("serve")
@@ -123,7 +134,9 @@ function addServe(program: Command, shell: Shell, done: Done): void {
     )
     .addOption(configOption())
     .addOption(portOption())
-    .addOption(new Option("--host <host>", "address to listen on").default("127.0.0.1"))
+    .addOption(
+      new Option("--host <host>", "address to listen on").default("127.0.0.1").argParser(readHost),
+    )
     .addOption(resyncOption("1m"))
     .addHelpText(
       "after",
@@ -204,6 +217,7 @@ function addSync(program: Command, shell: Shell, done: Done): void {
     .option(
       "--accept-removals <plan id>",
       "carry out exactly the removals that plan showed under this id",
+      readPlanId,
     )
     .addOption(jsonOption())
     .addHelpText(

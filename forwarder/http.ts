@@ -64,6 +64,15 @@ export function sendRequest(
       reject(options.signal.aborted ? abortError(options.signal) : error),
     );
     outgoing.on("response", resolve);
+    // An answer may end without being one, as 101 Switching Protocols does, which nobody asked for:
+    // then there is neither an error nor a response. After a response this changes nothing.
+    outgoing.on("close", () =>
+      reject(
+        options.signal.aborted
+          ? abortError(options.signal)
+          : new Error("the connection ended without an answer"),
+      ),
+    );
     outgoing.end(body ?? undefined);
   });
 }

@@ -226,7 +226,25 @@ function loadFile(config: KubeConfig, path: string): void {
   if (!existsSync(path)) {
     throw new Error(`Cannot read the kubeconfig ${path}: it does not exist; name an existing file`);
   }
-  config.loadFromFile(path);
+  quietly(path, () => config.loadFromFile(path));
+}
+
+/** The parser quotes the lines around a mistake, which is where tokens and keys stand. */
+function quietly(name: string, load: () => void): void {
+  try {
+    load();
+  } catch (error) {
+    const mark = error instanceof Error && "mark" in error ? (error.mark as YamlMark) : null;
+    const where = mark === null ? "" : ` at line ${mark.line + 1}, column ${mark.column + 1}`;
+    throw new Error(
+      `Cannot read the kubeconfig ${name}: it is no kubeconfig${where}; mend the file`,
+    );
+  }
+}
+
+interface YamlMark {
+  readonly line: number;
+  readonly column: number;
 }
 
 function loadKubeConfig(source: KubeSource): KubeConfig {
@@ -239,7 +257,7 @@ function loadKubeConfig(source: KubeSource): KubeConfig {
       loadFile(config, source.path);
       break;
     case "text":
-      config.loadFromString(source.text);
+      quietly("of this process", () => config.loadFromString(source.text));
       break;
     default:
       throw new Error(`Unreachable: ${JSON.stringify(source satisfies never)}`);
@@ -278,7 +296,13 @@ async function requestOptions(
   config: KubeConfig,
 ): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
   const options: RequestOptions = { headers: {} };
-  await config.applyToHTTPSOptions(options);
+  try {
+    await config.applyToHTTPSOptions(options);
+  } catch (error) {
+    // What a credential plug-in printed instead of JSON may be the credential.
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error("the credential plug-in's answer is no ExecCredential");
+  }
   const { agent, headers, ...rest } = options;
   const trimmed = Object.entries({ ...(headers as OutgoingHttpHeaders) }).map(
     // A token file often ends with a line break, which no header may hold.

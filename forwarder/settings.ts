@@ -74,6 +74,8 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>)
   const labels = take("LABELS", readLabels);
   const lease = take("LEASE", readLease);
   const heartbeatMs = take("HEARTBEAT", readHeartbeat);
+  const proxy = proxyVariables(env);
+  problems.push(...proxyProblems(proxy));
   if (
     url === null ||
     cluster === null ||
@@ -86,7 +88,6 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>)
     return { kind: "invalid", problems: problems.toSorted(byPath) };
   }
   const credential = { kind: "secret-file", path } as const;
-  const proxy = proxyVariables(env);
   return {
     kind: "parsed",
     settings: { url, cluster, credential, labels, lease, heartbeatMs, proxy },
@@ -156,6 +157,18 @@ function readHeartbeat(text: string): number {
   if (ms >= HEARTBEAT_MS_MIN && ms <= HEARTBEAT_MS_MAX) return ms;
   const wayOut = "write 10s to 10m, since a receiver calls stale what it hears more seldom";
   throw new RangeError(`Cannot take ${JSON.stringify(text)} as a heartbeat: ${wayOut}`);
+}
+
+/** Never with the value: people put passwords into it. */
+function proxyProblems(proxy: ProxyVariables): Problem[] {
+  return Object.entries(proxy).flatMap(([path, value]) => {
+    if (/^no_proxy$/i.test(path) || value === undefined || value === "") return [];
+    const scheme = URL.canParse(value) ? new URL(value).protocol : null;
+    if (scheme === "http:" || scheme === "https:") return [];
+    const wayOut = "correct or unset it";
+    const message = `Cannot use ${path}: expected the http or https URL of a proxy; ${wayOut}`;
+    return [{ path, message }];
+  });
 }
 
 /** The variables that Node's agents know, in either case. */

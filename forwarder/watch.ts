@@ -311,9 +311,11 @@ async function takeList(
   if (!isConsistent && (order === null || order < 0)) {
     throw new StaleError(`Cannot believe a list at ${version}: ${seen} was seen before`);
   }
-  const clusterUid = isConsistent
-    ? await readClusterUid(options.kube, signal)
-    : watching.clusterUid;
+  const clusterUid = await readClusterUid(options.kube, signal);
+  if (!isConsistent && clusterUid !== watching.clusterUid) {
+    // Another cluster answers under the same URL: what it calls newer says nothing about ours.
+    throw new StaleError("Cannot believe a list of another cluster than the one that was seen");
+  }
   const transition = applyList(watching.nodes, listed);
   announce(watching, transition);
   if (seen !== null && order !== null && order < 0) {

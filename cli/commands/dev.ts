@@ -146,6 +146,7 @@ async function live(
   await forwarding;
   const [failure] = failures;
   // A forwarder rejects only for a kubeconfig that cannot be used.
+  if (failure instanceof UsageError) throw failure;
   if (failure !== undefined) throw new UsageError(sentenceOf(failure));
   return lastedMs;
 }

@@ -1,8 +1,9 @@
+import type { Wiring } from "../../functions/wiring.ts";
 import { makeLogger } from "../../lib/logger.ts";
 import { makeWorld } from "../../lib/world.ts";
 import { loadConfig } from "../configuration.ts";
 import { logLevelOf, openWiring, resolveSecrets, startReceiver } from "../receiver.ts";
-import { type Shell, untilAborted } from "../shell.ts";
+import { type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
 
 export interface ServeOptions {
   readonly config?: string;
@@ -22,6 +23,7 @@ export async function runServe(options: ServeOptions, shell: Shell): Promise<num
   const world = makeWorld(makeLogger(level, { log: shell.stderr, audit: shell.stdout }));
   const wiring = await openWiring({ config, world, env: shell.env, folder });
   await resolveSecrets(wiring);
+  await requireStore(wiring);
   const { host, port, resync: resyncMs } = options;
   const receiver = await startReceiver(wiring, { host, port, resyncMs });
   if (config.store.kind === "memory") {
@@ -31,8 +33,20 @@ export async function runServe(options: ServeOptions, shell: Shell): Promise<num
     );
   }
   world.log.info({ url: receiver.url, resyncMs }, "Taking deliveries");
-  await untilAborted(shell.signal);
-  world.log.info({}, "Ending");
+  await untilAborted(shell.signal, shell.stdout.closed);
+  const isDeaf = !shell.signal.aborted;
+  // A change without its audit line must not happen, so nothing more is changed.
+  if (isDeaf) world.log.error({}, "Cannot write audit lines: nobody reads stdout any more; ending");
+  else world.log.info({}, "Ending");
   await receiver.close();
-  return 0;
+  return isDeaf ? 1 : 0;
+}
+
+/** A store that cannot be read takes no delivery either: better known now than by the first one. */
+async function requireStore(wiring: Wiring): Promise<void> {
+  try {
+    await wiring.objectLog("start").newest();
+  } catch (error) {
+    throw new UsageError(sentenceOf(error));
+  }
 }

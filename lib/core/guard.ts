@@ -63,8 +63,8 @@ function doubt(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
     return withheld(question, going, { reason: "ratio", because: `guard allows ${percent} %` });
   }
   if (peak - left > allowance(removal, peak)) {
-    const because =
-      `${left} would remain of ${peak} within the last hour, guard allows ${percent} % ` + "less";
+    const most = `${peak} within the last hour`;
+    const because = `${left} would remain of ${most}, guard allows ${percent} % less`;
     return withheld(question, going, { reason: "shrink", because });
   }
   const floor = Math.max(1, removal.minRemaining);

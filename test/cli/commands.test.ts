@@ -257,6 +257,14 @@ test("sync --accept-removals carries out the plan that was shown, and no other",
   assert.match(again.stderr, /nothing would be removed now/);
 });
 
+test("an option's value that is another option or empty is bad usage, not a value", async (t) => {
+  const set = await stage(t);
+  assert.equal((await set.command("sync", "--accept-removals", "--json")).code, 2);
+  const everywhere = await set.command("serve", "--host", "");
+  assert.equal(everywhere.code, 2);
+  assert.match(everywhere.stderr, /empty/);
+});
+
 test("status tells what the store knows without a call to any target", async (t) => {
   const set = await stage(t);
   const unheard = await set.command("status");
@@ -468,7 +476,7 @@ test(
     assert.match(nowhere.stderr, /--kubeconfig/);
     const unreadable = await dev("--kubeconfig", "none", "--cluster", "eu");
     assert.equal(unreadable.code, 2);
-    assert.match(unreadable.stderr, /ENOENT/);
+    assert.match(unreadable.stderr, /does not exist/);
     assert(!/\n\s+at /.test(unreadable.stderr), "no stack");
   },
 );
@@ -486,7 +494,7 @@ test("forward says everything that is missing, each with the variable that would
   const env = { KUBE_ALLOWLIST_CLUSTER: "Not a name!" };
   const unreadable = await run(["forward", ...flags, "--kubeconfig", "/none"], { env });
   assert.equal(unreadable.code, 2, "a flag outweighs its variable");
-  assert.match(unreadable.stderr, /ENOENT/);
+  assert.match(unreadable.stderr, /does not exist/);
 });
 
 test("the program ends with 2 for what it does not know, and helps with examples", async () => {

@@ -80,15 +80,17 @@ test("isDue() goes on with what failed or is pending, but not with a mere grace"
   }
 });
 
-test("isDue() goes on with what is missing or in doubt although a worse state stands before " +
-"it", () => {
-  const withheld = inState("ratio");
-  const report = { ...withheld.report, add: ["203.0.113.9/32"] };
-  assert.equal(due({ ...withheld, report }), true);
-  const doubtful = { ...withheld, entries: { "203.0.113.1/32": START + 60_000 } };
-  assert.equal(due(doubtful, { at: START + 59_999 }), false);
-  assert.equal(due(doubtful, { at: START + 60_000 }), true);
-});
+test(
+  "isDue() goes on with what is missing or in doubt although a worse state stands before " + "it",
+  () => {
+    const withheld = inState("ratio");
+    const report = { ...withheld.report, add: ["203.0.113.9/32"] };
+    assert.equal(due({ ...withheld, report }), true);
+    const doubtful = { ...withheld, entries: { "203.0.113.1/32": START + 60_000 } };
+    assert.equal(due(doubtful, { at: START + 59_999 }), false);
+    assert.equal(due(doubtful, { at: START + 60_000 }), true);
+  },
+);
 
 test("isDue() obeys notBefore, whatever is desired", () => {
   const failed = { ...inState("throttled"), notBefore: START + 5_000 };

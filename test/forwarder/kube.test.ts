@@ -101,3 +101,15 @@ test("write() rejects with the reason of a Status", async (t) => {
     reason: "AlreadyExists",
   });
 });
+
+test("openKube() shows no line of a kubeconfig that it cannot read", (t) => {
+  const text = "users:\n  - name: a\n    user:\n      token: SECRET-TOKEN\n     bad: [\n";
+  const path = temporaryFile(t, text);
+  for (const source of [{ kind: "file", path } as const, { kind: "text", text } as const]) {
+    assert.throws(
+      () => open(source),
+      (error: Error) => /line \d+, column \d+/.test(error.message) && !/SECRET/.test(error.message),
+    );
+  }
+  assert.throws(() => open({ kind: "file", path: "/nowhere/kubeconfig" }), /does not exist/);
+});

@@ -87,3 +87,16 @@ test("describeUrl() shows neither user nor query", () => {
   const url = parseWebhookUrl("https://user:canary@hook.example/x?code=canary");
   assert.equal(describeUrl(url), "https://hook.example/x");
 });
+
+test("parseSettings() refuses a proxy that is none, and never shows what stands in it", () => {
+  for (const proxy of ["http://user:HUNTER2@proxy:99999", "socks5://HUNTER2@proxy", "HUNTER2"]) {
+    const reading = parseSettings({ ...GOOD, HTTPS_PROXY: proxy });
+    assert.ok(reading.kind === "invalid", proxy);
+    assert.deepEqual(
+      reading.problems.map(({ path }) => path),
+      ["HTTPS_PROXY"],
+    );
+    assert.doesNotMatch(JSON.stringify(reading.problems), /HUNTER2/);
+  }
+  assert.equal(parseSettings({ ...GOOD, NO_PROXY: "anything", HTTPS_PROXY: "" }).kind, "parsed");
+});

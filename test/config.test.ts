@@ -386,18 +386,14 @@ test("parseConfig() asks for a method of proof unless the cluster is retired", (
   assert.equal(config.clusters.east?.retired, true);
 });
 
-test(
-  "parseConfig() refuses pods as not supported yet, and names what is wrong with them all " +
-    "the same",
-  () => {
-    const pods = { cluster: "east", pods: { namespace: "pay", labels: {} } };
-    const [problem] = problemsWith([[...WEB, "from", 1], pods]);
-    assert.match(problem ?? "", /^lists\.web\.from\[1\]\.pods: Cannot take members from pods/);
-    const broken = { cluster: "east", pods: { namespace: "Pay", labels: {} } };
-    const [shape] = problemsWith([[...WEB, "from", 1], broken]);
-    assert.match(shape ?? "", /namespace/);
-  },
-);
+test("parseConfig() refuses pods as not supported yet, and names what is wrong with them all the same", () => {
+  const pods = { cluster: "east", pods: { namespace: "pay", labels: {} } };
+  const [problem] = problemsWith([[...WEB, "from", 1], pods]);
+  assert.match(problem ?? "", /^lists\.web\.from\[1\]\.pods: Cannot take members from pods/);
+  const broken = { cluster: "east", pods: { namespace: "Pay", labels: {} } };
+  const [shape] = problemsWith([[...WEB, "from", 1], broken]);
+  assert.match(shape ?? "", /namespace/);
+});
 
 test("parseConfig() refuses service-account tokens and remote stores as not supported yet", () => {
   const serviceAccount = { issuer: "https://i", audience: "a", subject: "s", jwks: "discover" };

@@ -98,73 +98,62 @@ async function enumerate(
   throw new Error("unreachable");
 }
 
-test(
-  "a delivery that dies at any operation strands no node: the next heartbeat of the same " +
-    "truth brings it",
-  async () => {
-    const operations = await enumerate(
-      ({ dying }) => dying.deliver(NODES(3), { generation: { epoch: 1, sequence: 50 } }),
-      async () => {},
-      async ({ successor }, death) => {
-        // Longer than a lease of the dead process holds.
-        await successor.world.advance(70_000);
-        const generation = { epoch: 1, sequence: 51 };
-        const outcome = await successor.deliver(NODES(3), { generation });
-        for (const { name } of TARGETS) {
-          assert.equal(reportOf(outcome, name).state, "converged", JSON.stringify(death));
-        }
-        assert.deepEqual(successor.on("one"), hosts(3));
-        assert.deepEqual(successor.on("two"), hosts(3));
-      },
-    );
-    assert(operations > 15, `${operations} operations were interrupted`);
-  },
-);
+test("a delivery that dies at any operation strands no node: the next heartbeat of the same truth brings it", async () => {
+  const operations = await enumerate(
+    ({ dying }) => dying.deliver(NODES(3), { generation: { epoch: 1, sequence: 50 } }),
+    async () => {},
+    async ({ successor }, death) => {
+      // Longer than a lease of the dead process holds.
+      await successor.world.advance(70_000);
+      const generation = { epoch: 1, sequence: 51 };
+      const outcome = await successor.deliver(NODES(3), { generation });
+      for (const { name } of TARGETS) {
+        assert.equal(reportOf(outcome, name).state, "converged", JSON.stringify(death));
+      }
+      assert.deepEqual(successor.on("one"), hosts(3));
+      assert.deepEqual(successor.on("two"), hosts(3));
+    },
+  );
+  assert(operations > 15, `${operations} operations were interrupted`);
+});
 
-test(
-  "a delivery that was admitted before its process died is brought about by the resync " + "alone",
-  async () => {
-    await enumerate(
-      ({ dying }) => dying.run("webhook"),
-      ({ successor }) => successor.admit(NODES(3)),
-      async ({ successor }, death) => {
-        await successor.world.advance(70_000);
+test("a delivery that was admitted before its process died is brought about by the resync alone", async () => {
+  await enumerate(
+    ({ dying }) => dying.run("webhook"),
+    ({ successor }) => successor.admit(NODES(3)),
+    async ({ successor }, death) => {
+      await successor.world.advance(70_000);
+      await successor.run("resync");
+      assert.deepEqual(successor.on("one"), hosts(3), JSON.stringify(death));
+      assert.deepEqual(successor.on("two"), hosts(3), JSON.stringify(death));
+    },
+  );
+});
+
+test("a resync that dies at any operation removes nothing that is desired, and the next ones finish it", async () => {
+  await enumerate(
+    ({ dying }) => dying.run("resync"),
+    async ({ successor }) => {
+      await successor.deliver(NODES(4));
+      await successor.deliver(NODES(3));
+      await successor.world.advance(GRACE_MS);
+      await successor.deliver(NODES(3));
+    },
+    async ({ successor }, death) => {
+      for (const id of ["one", "two"]) {
+        for (const host of hosts(3)) {
+          assert(successor.on(id).includes(host), `${host} stays: ${JSON.stringify(death)}`);
+        }
+      }
+      // The memory of a removal lasts a minute, a lease as long, a lost record restarts the
+      // grace.
+      for (let minute = 0; minute < 8; minute += 1) {
+        await successor.world.advance(60_000);
+        await successor.deliver(NODES(3), { generation: { epoch: 1, sequence: 100 + minute } });
         await successor.run("resync");
-        assert.deepEqual(successor.on("one"), hosts(3), JSON.stringify(death));
-        assert.deepEqual(successor.on("two"), hosts(3), JSON.stringify(death));
-      },
-    );
-  },
-);
-
-test(
-  "a resync that dies at any operation removes nothing that is desired, and the next ones " +
-    "finish it",
-  async () => {
-    await enumerate(
-      ({ dying }) => dying.run("resync"),
-      async ({ successor }) => {
-        await successor.deliver(NODES(4));
-        await successor.deliver(NODES(3));
-        await successor.world.advance(GRACE_MS);
-        await successor.deliver(NODES(3));
-      },
-      async ({ successor }, death) => {
-        for (const id of ["one", "two"]) {
-          for (const host of hosts(3)) {
-            assert(successor.on(id).includes(host), `${host} stays: ${JSON.stringify(death)}`);
-          }
-        }
-        // The memory of a removal lasts a minute, a lease as long, a lost record restarts the
-        // grace.
-        for (let minute = 0; minute < 8; minute += 1) {
-          await successor.world.advance(60_000);
-          await successor.deliver(NODES(3), { generation: { epoch: 1, sequence: 100 + minute } });
-          await successor.run("resync");
-        }
-        assert.deepEqual(successor.on("one"), hosts(3), JSON.stringify(death));
-        assert.deepEqual(successor.on("two"), hosts(3), JSON.stringify(death));
-      },
-    );
-  },
-);
+      }
+      assert.deepEqual(successor.on("one"), hosts(3), JSON.stringify(death));
+      assert.deepEqual(successor.on("two"), hosts(3), JSON.stringify(death));
+    },
+  );
+});

@@ -62,30 +62,27 @@ test("reconcile() judges every batch of removals by the newest truth, not only t
   assert.deepEqual(room.on("one"), hosts(10), "and the first came back");
 });
 
-test(
-  "reconcile() reads the truth after it has written its removals down, right before the " + "call",
-  async () => {
-    const room = corridor({ policy: policy([list({ removal: NO_GRACE })]) });
-    await room.deliver(nodes(3));
-    await room.deliver(nodes(2));
-    const { objectLog } = room.context;
-    const late: Corridor["context"]["objectLog"] = (name) => {
-      const log = objectLog(name);
-      return {
-        ...log,
-        async append(after, body) {
-          const done = await log.append(after, body);
-          const removed = body.slots["memory/one"]?.removed ?? {};
-          if (Object.keys(removed).length > 0 && body.state === "held") await room.admit(nodes(3));
-          return done;
-        },
-      };
+test("reconcile() reads the truth after it has written its removals down, right before the call", async () => {
+  const room = corridor({ policy: policy([list({ removal: NO_GRACE })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  const { objectLog } = room.context;
+  const late: Corridor["context"]["objectLog"] = (name) => {
+    const log = objectLog(name);
+    return {
+      ...log,
+      async append(after, body) {
+        const done = await log.append(after, body);
+        const removed = body.slots["memory/one"]?.removed ?? {};
+        if (Object.keys(removed).length > 0 && body.state === "held") await room.admit(nodes(3));
+        return done;
+      },
     };
-    Object.assign(room.context, { objectLog: late });
-    await room.run("resync");
-    assert.deepEqual(room.on("one"), hosts(3));
-  },
-);
+  };
+  Object.assign(room.context, { objectLog: late });
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3));
+});
 
 test("reconcile() remembers what it removed when the store fails in the middle", async () => {
   const room = corridor({ policy: policy([list({ removal: NO_GRACE })]), traits: { batchMax: 1 } });
@@ -210,31 +207,27 @@ test("reconcile() counts an entry that had to be added again as read back now, n
   assert.deepEqual(readyIn(room, repaired), ["n1"]);
 });
 
-test(
-  "reconcile() starts the clock of what left while it was at work, and stops it when it " +
-    "returns",
-  async () => {
-    const room = corridor({ policy: policy([list()]) });
-    await room.deliver(nodes(10));
-    await room.deliver(nodes(9));
-    await room.world.advance(GRACE_MS);
-    await room.deliver(nodes(9));
-    let once = true;
-    room.interfere(async (call, proceed) => {
-      const result = await proceed();
-      if (call.verb === "observe" && once) {
-        once = false;
-        await room.admit(nodes(8));
-      }
-      return result;
-    });
-    await room.run("resync");
-    room.interfere(null);
-    const back = await room.deliver(nodes(9));
-    assert.equal(reportOf(back).state, "converged");
-    assert.deepEqual(reportOf(back).leaving, []);
-  },
-);
+test("reconcile() starts the clock of what left while it was at work, and stops it when it returns", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(10));
+  await room.deliver(nodes(9));
+  await room.world.advance(GRACE_MS);
+  await room.deliver(nodes(9));
+  let once = true;
+  room.interfere(async (call, proceed) => {
+    const result = await proceed();
+    if (call.verb === "observe" && once) {
+      once = false;
+      await room.admit(nodes(8));
+    }
+    return result;
+  });
+  await room.run("resync");
+  room.interfere(null);
+  const back = await room.deliver(nodes(9));
+  assert.equal(reportOf(back).state, "converged");
+  assert.deepEqual(reportOf(back).leaving, []);
+});
 
 test("reconcile() tells only the nodes behind a foreign deny rule that they are not ready", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -302,21 +295,18 @@ test("sync() looks again when two lists of the same addresses exchange their tar
   );
 });
 
-test(
-  "sync() begins no further call once its process was asked to end, and gives its lease " + "back",
-  async () => {
-    const room = corridor({ policy: policy([list()]) });
-    const ending = new AbortController();
-    Object.assign(room.context, { signal: ending.signal });
-    room.interfere(async (_call, proceed) => {
-      ending.abort();
-      return proceed();
-    });
-    await room.deliver(nodes(3));
-    assert.deepEqual(room.calls(), ["one:observe"]);
-    assert.equal((await room.context.objectLog("memory.one").newest())?.body.state, "done");
-  },
-);
+test("sync() begins no further call once its process was asked to end, and gives its lease back", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const ending = new AbortController();
+  Object.assign(room.context, { signal: ending.signal });
+  room.interfere(async (_call, proceed) => {
+    ending.abort();
+    return proceed();
+  });
+  await room.deliver(nodes(3));
+  assert.deepEqual(room.calls(), ["one:observe"]);
+  assert.equal((await room.context.objectLog("memory.one").newest())?.body.state, "done");
+});
 
 test("sync() outwaits the lease of a process that died", async () => {
   const room = corridor({ policy: policy([list({ removal: NO_GRACE })]) });

@@ -96,72 +96,64 @@ test("sync() stops the clock of an address that is desired again", async () => {
   assert.deepEqual(room.on("one"), hosts(2));
 });
 
-test(
-  "sync() restarts every clock when the list is configured otherwise, and keeps the " +
-    "guard's memory",
-  async () => {
-    const room = corridor({ policy: policy([list()]) });
-    await room.deliver(nodes(3));
-    await room.deliver(nodes(2));
-    await room.world.advance(GRACE_MS - 1_000);
-    const renamed = list({ formerly: ["old"] });
-    const edited = corridor({
-      policy: policy([renamed]),
-      world: room.world,
-      store: room.store,
-      contents: room.contents,
-    });
-    await edited.run("resync");
-    await edited.world.advance(1_000);
-    await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 90 } });
-    await edited.run("resync");
-    assert.deepEqual(room.on("one"), hosts(3), "its grace began anew with the new configuration");
-    await edited.world.advance(GRACE_MS);
-    await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 91 } });
-    await edited.run("resync");
-    assert.deepEqual(room.on("one"), hosts(2));
-  },
-);
+test("sync() restarts every clock when the list is configured otherwise, and keeps the guard's memory", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS - 1_000);
+  const renamed = list({ formerly: ["old"] });
+  const edited = corridor({
+    policy: policy([renamed]),
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+  });
+  await edited.run("resync");
+  await edited.world.advance(1_000);
+  await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 90 } });
+  await edited.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "its grace began anew with the new configuration");
+  await edited.world.advance(GRACE_MS);
+  await edited.admit(nodes(2), { generation: { epoch: 1, sequence: 91 } });
+  await edited.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
 
-test(
-  "sync() removes nothing once its lease is lost, and writes removals down before it sends " +
-    "them",
-  async () => {
-    const room = corridor({ policy: policy([list()]) });
-    await room.deliver(nodes(3));
-    await room.deliver(nodes(2));
-    await room.world.advance(GRACE_MS);
-    await room.deliver(nodes(2));
-    const log = room.context.objectLog("memory.one");
-    const written: unknown[] = [];
-    room.interfere(async (call, proceed) => {
-      if (call.verb === "remove") {
-        const newest = await log.newest();
-        written.push(Object.keys(newest?.body.slots["memory/one"]?.removed ?? {}));
-      }
-      return proceed();
-    });
-    const stolen = corridor({
-      policy: room.context.policy,
-      world: room.world,
-      store: room.store,
-      contents: room.contents,
-    });
-    stolen.interfere(async (_call, proceed) => {
+test("sync() removes nothing once its lease is lost, and writes removals down before it sends them", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  await room.world.advance(GRACE_MS);
+  await room.deliver(nodes(2));
+  const log = room.context.objectLog("memory.one");
+  const written: unknown[] = [];
+  room.interfere(async (call, proceed) => {
+    if (call.verb === "remove") {
       const newest = await log.newest();
-      const slots = newest?.body.slots ?? {};
-      await log.append(newest?.revision ?? 0, { state: "held", forMs: 65_000, slots });
-      return proceed();
-    });
-    await stolen.run("resync");
-    assert.deepEqual(room.on("one"), hosts(3), "somebody else may be at work");
-    await room.world.advance(66_000);
-    await room.deliver(nodes(2), { generation: { epoch: 1, sequence: 90 } });
-    await room.run("resync");
-    assert.deepEqual(room.on("one"), hosts(2));
-    assert.deepEqual(written, [["203.0.113.3/32"]]);
-  },
-);
+      written.push(Object.keys(newest?.body.slots["memory/one"]?.removed ?? {}));
+    }
+    return proceed();
+  });
+  const stolen = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+  });
+  stolen.interfere(async (_call, proceed) => {
+    const newest = await log.newest();
+    const slots = newest?.body.slots ?? {};
+    await log.append(newest?.revision ?? 0, { state: "held", forMs: 65_000, slots });
+    return proceed();
+  });
+  await stolen.run("resync");
+  assert.deepEqual(room.on("one"), hosts(3), "somebody else may be at work");
+  await room.world.advance(66_000);
+  await room.deliver(nodes(2), { generation: { epoch: 1, sequence: 90 } });
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+  assert.deepEqual(written, [["203.0.113.3/32"]]);
+});
 
 test("sync() never empties a target for an empty, a missing or a stale truth", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -184,20 +176,17 @@ test("sync() never empties a target for an empty, a missing or a stale truth", a
   assert.deepEqual(room.on("one"), hosts(3));
 });
 
-test(
-  "sync() adds what it can and removes nothing when a label is outside the forwarder's " + "scope",
-  async () => {
-    const pool = { ...EXTERNAL, labels: { pool: "db" } };
-    const both = list({ sources: [pool, { kind: "static", cidrs: hosts(1, 90) }] });
-    const room = corridor({ policy: policy([both]) });
-    room.contents.put("one", entry(cidr("203.0.113.1")));
-    await room.deliver(nodes(2));
-    const outcome = await timePasses(room, GRACE_MS, nodes(2));
-    assert.equal(reportOf(outcome).reason, "out-of-scope");
-    assert.match(reportOf(outcome).message, /KUBE_ALLOWLIST_LABELS must name "pool"/);
-    assert.deepEqual(room.on("one"), [...hosts(1), ...hosts(1, 90)]);
-  },
-);
+test("sync() adds what it can and removes nothing when a label is outside the forwarder's scope", async () => {
+  const pool = { ...EXTERNAL, labels: { pool: "db" } };
+  const both = list({ sources: [pool, { kind: "static", cidrs: hosts(1, 90) }] });
+  const room = corridor({ policy: policy([both]) });
+  room.contents.put("one", entry(cidr("203.0.113.1")));
+  await room.deliver(nodes(2));
+  const outcome = await timePasses(room, GRACE_MS, nodes(2));
+  assert.equal(reportOf(outcome).reason, "out-of-scope");
+  assert.match(reportOf(outcome).message, /KUBE_ALLOWLIST_LABELS must name "pool"/);
+  assert.deepEqual(room.on("one"), [...hosts(1), ...hosts(1, 90)]);
+});
 
 test("sync() leaves the entries of others as they are, and borrows an identical one", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -366,22 +355,16 @@ test("sync() begins no call that would not end before the deadline", async () =>
   assert(room.on("one").length >= 10, "one batch at least");
 });
 
-test(
-  "sync() adds what fits where the backend is full, removes nothing, and says so with " + "numbers",
-  async () => {
-    const room = corridor({ policy: policy([list({ targets: [memoryConfig("one", 10)] })]) });
-    const odd = Array.from({ length: 12 }, (_, index) =>
-      node(`n${index}`, [`203.0.113.${index * 2}`]),
-    );
-    const outcome = await room.deliver(odd);
-    assert.equal(room.on("one").length, 10);
-    assert.equal(reportOf(outcome).reason, "full");
-    assert.match(
-      reportOf(outcome).message,
-      /Cannot add 2 of 12 entries to "db": 10 of 10 are used/,
-    );
-  },
-);
+test("sync() adds what fits where the backend is full, removes nothing, and says so with numbers", async () => {
+  const room = corridor({ policy: policy([list({ targets: [memoryConfig("one", 10)] })]) });
+  const odd = Array.from({ length: 12 }, (_, index) =>
+    node(`n${index}`, [`203.0.113.${index * 2}`]),
+  );
+  const outcome = await room.deliver(odd);
+  assert.equal(room.on("one").length, 10);
+  assert.equal(reportOf(outcome).reason, "full");
+  assert.match(reportOf(outcome).message, /Cannot add 2 of 12 entries to "db": 10 of 10 are used/);
+});
 
 test("sync() finds by halves what fits where the backend does not tell its limit", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -462,28 +445,24 @@ test("sync() adds an entry again that it removed a moment ago, even if a read st
   assert.deepEqual(room.on("one"), hosts(3));
 });
 
-test(
-  "sync() does not repeat a removal blindly whose outcome is unknown, and looks again a " +
-    "minute later",
-  async () => {
-    const removal = { ...REMOVAL, graceMs: 0 };
-    const room = corridor({ policy: policy([list({ removal })]) });
-    await room.deliver(nodes(3));
-    await room.deliver(nodes(2));
-    room.interfere((call, proceed) =>
-      call.verb === "remove" ? Promise.reject(unavailable()) : proceed(),
-    );
-    await room.run("resync");
-    room.interfere(null);
-    room.calls();
-    await room.world.advance(30_000);
-    await room.run("resync");
-    assert(!room.calls().includes("one:remove"), "it may still be on its way");
-    await room.world.advance(30_000);
-    await room.run("resync");
-    assert.deepEqual(room.on("one"), hosts(2));
-  },
-);
+test("sync() does not repeat a removal blindly whose outcome is unknown, and looks again a minute later", async () => {
+  const removal = { ...REMOVAL, graceMs: 0 };
+  const room = corridor({ policy: policy([list({ removal })]) });
+  await room.deliver(nodes(3));
+  await room.deliver(nodes(2));
+  room.interfere((call, proceed) =>
+    call.verb === "remove" ? Promise.reject(unavailable()) : proceed(),
+  );
+  await room.run("resync");
+  room.interfere(null);
+  room.calls();
+  await room.world.advance(30_000);
+  await room.run("resync");
+  assert(!room.calls().includes("one:remove"), "it may still be on its way");
+  await room.world.advance(30_000);
+  await room.run("resync");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
 
 test("sync() waits for a lease that somebody holds and then says contended", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -507,26 +486,22 @@ test("sync() waits for a lease that somebody holds and then says contended", asy
   assert.equal((await held).targets.length, 1);
 });
 
-test(
-  "sync() stops a list whose stored snapshot cannot be read, names the object, and goes on " +
-    "with the others",
-  async () => {
-    const other = list({
-      name: "web",
-      sources: [{ ...EXTERNAL, cluster: "us" }],
-      targets: [memoryConfig("two")],
-    });
-    const room = corridor({ policy: policy([list(), other], [cluster("eu"), cluster("us")]) });
-    await room.deliver(nodes(2));
-    await room.admit(nodes(2), { cluster: "us" });
-    await room.store.put(`v1/clusters/eu/${999_999_999_999 - 2}.json`, "{garbled");
-    const outcome = await room.run("resync");
-    assert.match(reportOf(outcome, "memory/one").message, /v1\/clusters\/eu\/999999999997\.json/);
-    assert.equal(reportOf(outcome, "memory/one").state, "failed");
-    assert.deepEqual(room.on("one"), hosts(2));
-    assert.deepEqual(room.on("two"), hosts(2));
-  },
-);
+test("sync() stops a list whose stored snapshot cannot be read, names the object, and goes on with the others", async () => {
+  const other = list({
+    name: "web",
+    sources: [{ ...EXTERNAL, cluster: "us" }],
+    targets: [memoryConfig("two")],
+  });
+  const room = corridor({ policy: policy([list(), other], [cluster("eu"), cluster("us")]) });
+  await room.deliver(nodes(2));
+  await room.admit(nodes(2), { cluster: "us" });
+  await room.store.put(`v1/clusters/eu/${999_999_999_999 - 2}.json`, "{garbled");
+  const outcome = await room.run("resync");
+  assert.match(reportOf(outcome, "memory/one").message, /v1\/clusters\/eu\/999999999997\.json/);
+  assert.equal(reportOf(outcome, "memory/one").state, "failed");
+  assert.deepEqual(room.on("one"), hosts(2));
+  assert.deepEqual(room.on("two"), hosts(2));
+});
 
 test("sync() carries out exactly an accepted plan, and refuses the rest", async () => {
   const room = corridor({ policy: policy([list()]) });
@@ -633,83 +608,73 @@ test("sync() does not let an entry whose removal is in doubt hold up another one
   assert.equal(reportOf(after).state, "converged");
 });
 
-test(
-  "sync() keeps a network of ours that still covers a node while there is no room for its " +
-    "parts",
-  async () => {
-    const tight = list({ targets: [memoryConfig("one", 6)] });
-    const room = corridor({ policy: policy([tight]) });
-    const apart = [11, 13, 15, 17, 19].map((last) => node(`a${last}`, [`203.0.113.${last}`]));
-    const four = [4, 5, 6, 7].map((last) => node(`n${last}`, [`203.0.113.${last}`]));
-    await room.deliver([...four, ...apart]);
-    assert.equal(room.on("one")[0], "203.0.113.4/30");
-    const left = [...four.slice(0, 3), ...apart];
-    await room.deliver(left);
-    const outcome = await timePasses(room, 900_000, left);
-    assert.equal(room.on("one")[0], "203.0.113.4/30");
-    assert.equal(reportOf(outcome).reason, "full");
-  },
-);
+test("sync() keeps a network of ours that still covers a node while there is no room for its parts", async () => {
+  const tight = list({ targets: [memoryConfig("one", 6)] });
+  const room = corridor({ policy: policy([tight]) });
+  const apart = [11, 13, 15, 17, 19].map((last) => node(`a${last}`, [`203.0.113.${last}`]));
+  const four = [4, 5, 6, 7].map((last) => node(`n${last}`, [`203.0.113.${last}`]));
+  await room.deliver([...four, ...apart]);
+  assert.equal(room.on("one")[0], "203.0.113.4/30");
+  const left = [...four.slice(0, 3), ...apart];
+  await room.deliver(left);
+  const outcome = await timePasses(room, 900_000, left);
+  assert.equal(room.on("one")[0], "203.0.113.4/30");
+  assert.equal(reportOf(outcome).reason, "full");
+});
 
-test(
-  "sync() catches a list that creeps away within an hour, and lets rolling replacement " + "pass",
-  async () => {
-    const creeping = corridor({ policy: policy([list()]) });
-    await creeping.deliver(nodes(60));
-    await creeping.deliver(nodes(42));
-    await timePasses(creeping, GRACE_MS, nodes(42));
-    assert.equal(creeping.on("one").length, 42);
-    await creeping.deliver(nodes(30));
-    const outcome = await timePasses(creeping, GRACE_MS, nodes(30));
-    assert.equal(reportOf(outcome).reason, "shrink");
-    assert.equal(creeping.on("one").length, 42);
+test("sync() catches a list that creeps away within an hour, and lets rolling replacement pass", async () => {
+  const creeping = corridor({ policy: policy([list()]) });
+  await creeping.deliver(nodes(60));
+  await creeping.deliver(nodes(42));
+  await timePasses(creeping, GRACE_MS, nodes(42));
+  assert.equal(creeping.on("one").length, 42);
+  await creeping.deliver(nodes(30));
+  const outcome = await timePasses(creeping, GRACE_MS, nodes(30));
+  assert.equal(reportOf(outcome).reason, "shrink");
+  assert.equal(creeping.on("one").length, 42);
 
-    for (const perMinute of [1, 3]) {
-      const rolling = corridor({ policy: policy([list()]) });
-      let first = 1;
-      await rolling.deliver(nodes(10, first));
-      for (let minute = 0; minute < 40; minute += 1) {
-        if (first < 31) first += perMinute;
-        await timePasses(rolling, 60_000, nodes(10, first));
-      }
-      assert.deepEqual(rolling.on("one"), hosts(10, first), `${perMinute} nodes a minute`);
+  for (const perMinute of [1, 3]) {
+    const rolling = corridor({ policy: policy([list()]) });
+    let first = 1;
+    await rolling.deliver(nodes(10, first));
+    for (let minute = 0; minute < 40; minute += 1) {
+      if (first < 31) first += perMinute;
+      await timePasses(rolling, 60_000, nodes(10, first));
     }
-  },
-);
+    assert.deepEqual(rolling.on("one"), hosts(10, first), `${perMinute} nodes a minute`);
+  }
+});
 
-test(
-  "sync() that waited for a lease works from the truth of then, not from what it read " + "before",
-  async () => {
-    const room = corridor({ policy: policy([list()]) });
-    const holder = corridor({
-      policy: room.context.policy,
-      world: room.world,
-      store: room.store,
-      contents: room.contents,
-      traits: { callMs: 5_000 },
-    });
-    holder.interfere(async (_call, proceed) => {
-      await room.world.sleep(1_000);
-      return proceed();
-    });
-    await room.admit(nodes(2), { generation: { epoch: 1, sequence: 1 } });
-    const held = holder.run("webhook");
-    await room.world.advance(0);
-    await room.admit([...nodes(2), node("x", ["203.0.113.77"])], {
-      generation: { epoch: 1, sequence: 2 },
-    });
-    const waiting = room.run("webhook", { waitMs: 5_000 });
-    await room.world.advance(0);
-    await room.admit([...nodes(2), node("y", ["203.0.113.78"])], {
-      generation: { epoch: 1, sequence: 3 },
-    });
-    await room.world.advance(20_000);
-    await held;
-    await waiting;
-    assert.deepEqual(
-      room.on("one"),
-      [...hosts(2), ...hosts(1, 78)],
-      "x was gone before it was added",
-    );
-  },
-);
+test("sync() that waited for a lease works from the truth of then, not from what it read before", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const holder = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+    traits: { callMs: 5_000 },
+  });
+  holder.interfere(async (_call, proceed) => {
+    await room.world.sleep(1_000);
+    return proceed();
+  });
+  await room.admit(nodes(2), { generation: { epoch: 1, sequence: 1 } });
+  const held = holder.run("webhook");
+  await room.world.advance(0);
+  await room.admit([...nodes(2), node("x", ["203.0.113.77"])], {
+    generation: { epoch: 1, sequence: 2 },
+  });
+  const waiting = room.run("webhook", { waitMs: 5_000 });
+  await room.world.advance(0);
+  await room.admit([...nodes(2), node("y", ["203.0.113.78"])], {
+    generation: { epoch: 1, sequence: 3 },
+  });
+  await room.world.advance(20_000);
+  await held;
+  await waiting;
+  assert.deepEqual(
+    room.on("one"),
+    [...hosts(2), ...hosts(1, 78)],
+    "x was gone before it was added",
+  );
+});

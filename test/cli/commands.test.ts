@@ -453,33 +453,30 @@ test("serve puts audit lines on stdout and everything else on stderr, as JSON", 
   assert(parse(serving.stderr()).every(({ audit }) => audit === undefined));
 });
 
-test(
-  "dev follows no cluster without a configuration, and asks which one where there are " + "several",
-  async (t) => {
-    const set = await stage(t);
-    const lonely = await set.command("dev", "--kubeconfig", "kubeconfig");
-    assert.equal(lonely.code, 2);
-    assert.match(lonely.stderr, /^Cannot follow a cluster without a configuration/);
-    const text = readFileSync(join(set.folder, "allowlist.yaml"), "utf8");
-    const us = "  us: { auth: { signature: { keys: [env:US_KEY] } }, bounds: [198.51.100.0/24] }\n";
-    writeFileSync(join(set.folder, "two.yaml"), text.replace("clusters:\n", `clusters:\n${us}`));
-    const dev = (...args: readonly string[]) =>
-      set.command("dev", "--port", "0", "--config", "two.yaml", ...args);
-    const unsaid = await dev("--kubeconfig", "kubeconfig");
-    assert.equal(unsaid.code, 2);
-    assert.match(unsaid.stderr, /say it with --cluster; there are eu, us\n/);
-    const unknown = await dev("--kubeconfig", "kubeconfig", "--cluster", "cn");
-    assert.equal(unknown.code, 2);
-    assert.match(unknown.stderr, /Cannot follow cluster "cn"/);
-    const nowhere = await dev("--cluster", "eu");
-    assert.equal(nowhere.code, 2);
-    assert.match(nowhere.stderr, /--kubeconfig/);
-    const unreadable = await dev("--kubeconfig", "none", "--cluster", "eu");
-    assert.equal(unreadable.code, 2);
-    assert.match(unreadable.stderr, /does not exist/);
-    assert(!/\n\s+at /.test(unreadable.stderr), "no stack");
-  },
-);
+test("dev follows no cluster without a configuration, and asks which one where there are several", async (t) => {
+  const set = await stage(t);
+  const lonely = await set.command("dev", "--kubeconfig", "kubeconfig");
+  assert.equal(lonely.code, 2);
+  assert.match(lonely.stderr, /^Cannot follow a cluster without a configuration/);
+  const text = readFileSync(join(set.folder, "allowlist.yaml"), "utf8");
+  const us = "  us: { auth: { signature: { keys: [env:US_KEY] } }, bounds: [198.51.100.0/24] }\n";
+  writeFileSync(join(set.folder, "two.yaml"), text.replace("clusters:\n", `clusters:\n${us}`));
+  const dev = (...args: readonly string[]) =>
+    set.command("dev", "--port", "0", "--config", "two.yaml", ...args);
+  const unsaid = await dev("--kubeconfig", "kubeconfig");
+  assert.equal(unsaid.code, 2);
+  assert.match(unsaid.stderr, /say it with --cluster; there are eu, us\n/);
+  const unknown = await dev("--kubeconfig", "kubeconfig", "--cluster", "cn");
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /Cannot follow cluster "cn"/);
+  const nowhere = await dev("--cluster", "eu");
+  assert.equal(nowhere.code, 2);
+  assert.match(nowhere.stderr, /--kubeconfig/);
+  const unreadable = await dev("--kubeconfig", "none", "--cluster", "eu");
+  assert.equal(unreadable.code, 2);
+  assert.match(unreadable.stderr, /does not exist/);
+  assert(!/\n\s+at /.test(unreadable.stderr), "no stack");
+});
 
 test("forward says everything that is missing, each with the variable that would give it", async () => {
   const { code, stderr } = await run(["forward", "--heartbeat", "1s"]);

@@ -54,12 +54,9 @@ test("findDrift() expects no entry that outlived its grace because removals are 
   assert.deepEqual(findDrift(pending, remembered), []);
 });
 
-test(
-  "findDrift() counts what could not be compared, and not the surplus of lists that only " + "add",
-  () => {
-    const failed = report({ state: "failed", reason: "denied", message: "Cannot read" });
-    assert.equal(findDrift(status(failed), status())[0]?.failure, "Cannot read");
-    const surplus = report({ state: "converged", reason: "add-only", owned: 3, desired: 2 });
-    assert.deepEqual(findDrift(status(surplus), status()), []);
-  },
-);
+test("findDrift() counts what could not be compared, and not the surplus of lists that only add", () => {
+  const failed = report({ state: "failed", reason: "denied", message: "Cannot read" });
+  assert.equal(findDrift(status(failed), status())[0]?.failure, "Cannot read");
+  const surplus = report({ state: "converged", reason: "add-only", owned: 3, desired: 2 });
+  assert.deepEqual(findDrift(status(surplus), status()), []);
+});

@@ -95,28 +95,24 @@ test("advance() takes the time of each step of a node that joins, and counts it 
   assert.deepEqual(journey.rules, { added: 2, removed: 0 });
 });
 
-test(
-  "advance() believes neither a write of other addresses nor an answer that does not name " +
-    "the node",
-  () => {
-    const journey = after(
-      { kind: "listed", at: 0 },
-      { kind: "seen", at: 0, changes: [change("added", "a")] },
-      { kind: "delivered", at: 50 },
-      { kind: "admitted", at: 60, claims: [claim("a", "203.0.113.1/32")] },
-      { kind: "written", at: 80, verb: "add", cidrs: cidrs("203.0.113.2/32") },
-      {
-        kind: "answered",
-        at: 90,
-        ready: [],
-        lists: [report({ state: "failed", reason: "throttled", add: ["203.0.113.1/32"] })],
-      },
-    );
-    const { writtenAt, readBackAt, end, waits } = trip(journey, "arrival", "a");
-    assert.deepEqual([writtenAt, readBackAt, end, waits], [null, null, null, "failed: throttled"]);
-    assert.deepEqual(journey.durations, []);
-  },
-);
+test("advance() believes neither a write of other addresses nor an answer that does not name the node", () => {
+  const journey = after(
+    { kind: "listed", at: 0 },
+    { kind: "seen", at: 0, changes: [change("added", "a")] },
+    { kind: "delivered", at: 50 },
+    { kind: "admitted", at: 60, claims: [claim("a", "203.0.113.1/32")] },
+    { kind: "written", at: 80, verb: "add", cidrs: cidrs("203.0.113.2/32") },
+    {
+      kind: "answered",
+      at: 90,
+      ready: [],
+      lists: [report({ state: "failed", reason: "throttled", add: ["203.0.113.1/32"] })],
+    },
+  );
+  const { writtenAt, readBackAt, end, waits } = trip(journey, "arrival", "a");
+  assert.deepEqual([writtenAt, readBackAt, end, waits], [null, null, null, "failed: throttled"]);
+  assert.deepEqual(journey.durations, []);
+});
 
 test("advance() counts the POST that was admitted, not those that failed before it", () => {
   const journey = after(
@@ -153,33 +149,29 @@ test("advance() leaves what was seen during a POST to the next one", () => {
   assert.deepEqual(journey.durations, [70, 85]);
 });
 
-test(
-  "advance() follows a node that leaves through its grace until the reports know nothing " +
-    "of it",
-  () => {
-    const events: readonly JourneyEvent[] = [
-      ...settled(claim("a", "203.0.113.1/32"), claim("b", "203.0.113.2/32")),
-      { kind: "seen", at: 1_000, changes: [change("removed", "b")] },
-      { kind: "delivered", at: 1_050 },
-      { kind: "admitted", at: 1_060, claims: [claim("a", "203.0.113.1/32")] },
-      { kind: "answered", at: 1_070, ready: ["a"], lists: [leaving("203.0.113.2/32")] },
-    ];
-    const grace = trip(after(...events), "departure", "b");
-    assert.equal(grace.end, null);
-    assert.equal(grace.until, Date.parse(GRACE_END));
-    const removing: readonly JourneyEvent[] = [
-      ...events,
-      { kind: "written", at: 12_000, verb: "remove", cidrs: cidrs("203.0.113.2/32") },
-    ];
-    assert.equal(trip(after(...removing), "departure", "b").end, null, "not looked at yet");
-    const late = { kind: "resynced", at: 12_010, lists: [leaving("203.0.113.2/32")] } as const;
-    assert.equal(trip(after(...removing, late), "departure", "b").end, null, "a read that lags");
-    const journey = after(...removing, { kind: "resynced", at: 12_010, lists: [CONVERGED] });
-    const gone = trip(journey, "departure", "b");
-    assert.deepEqual([gone.end, gone.writtenAt], ["removed", 12_000]);
-    assert.equal(journey.rules.removed, 1);
-  },
-);
+test("advance() follows a node that leaves through its grace until the reports know nothing of it", () => {
+  const events: readonly JourneyEvent[] = [
+    ...settled(claim("a", "203.0.113.1/32"), claim("b", "203.0.113.2/32")),
+    { kind: "seen", at: 1_000, changes: [change("removed", "b")] },
+    { kind: "delivered", at: 1_050 },
+    { kind: "admitted", at: 1_060, claims: [claim("a", "203.0.113.1/32")] },
+    { kind: "answered", at: 1_070, ready: ["a"], lists: [leaving("203.0.113.2/32")] },
+  ];
+  const grace = trip(after(...events), "departure", "b");
+  assert.equal(grace.end, null);
+  assert.equal(grace.until, Date.parse(GRACE_END));
+  const removing: readonly JourneyEvent[] = [
+    ...events,
+    { kind: "written", at: 12_000, verb: "remove", cidrs: cidrs("203.0.113.2/32") },
+  ];
+  assert.equal(trip(after(...removing), "departure", "b").end, null, "not looked at yet");
+  const late = { kind: "resynced", at: 12_010, lists: [leaving("203.0.113.2/32")] } as const;
+  assert.equal(trip(after(...removing, late), "departure", "b").end, null, "a read that lags");
+  const journey = after(...removing, { kind: "resynced", at: 12_010, lists: [CONVERGED] });
+  const gone = trip(journey, "departure", "b");
+  assert.deepEqual([gone.end, gone.writtenAt], ["removed", 12_000]);
+  assert.equal(journey.rules.removed, 1);
+});
 
 test("advance() makes of a changed address one that comes and one that goes", () => {
   const journey = after(
@@ -225,30 +217,26 @@ test("advance() lets no address go that another node wants, or wants again", () 
   assert.equal(trip(back, "departure", "a").end, "kept");
 });
 
-test(
-  "advance() says so when an address stays because others want it, and when a guard " +
-    "withholds it",
-  () => {
-    const gone: readonly JourneyEvent[] = [
-      ...settled(claim("a", "203.0.113.1/32")),
-      { kind: "seen", at: 1_000, changes: [change("removed", "a")] },
-      { kind: "delivered", at: 1_050 },
-      { kind: "admitted", at: 1_060, claims: [] },
-    ];
-    const kept = after(...gone, { kind: "answered", at: 1_070, ready: [], lists: [CONVERGED] });
-    assert.equal(trip(kept, "departure", "a").end, "kept");
-    const unread = report({ state: "failed", reason: "unavailable" });
-    const unknown = after(...gone, { kind: "answered", at: 1_070, ready: [], lists: [unread] });
-    assert.equal(trip(unknown, "departure", "a").end, null, "an old report proves nothing");
-    const withheld = report({ state: "withheld", reason: "ratio", remove: ["203.0.113.0/31"] });
-    const guarded = after(...gone, { kind: "resynced", at: 9_000, lists: [withheld] });
-    assert.equal(
-      trip(guarded, "departure", "a").waits,
-      "withheld: ratio",
-      "also within an aggregate",
-    );
-  },
-);
+test("advance() says so when an address stays because others want it, and when a guard withholds it", () => {
+  const gone: readonly JourneyEvent[] = [
+    ...settled(claim("a", "203.0.113.1/32")),
+    { kind: "seen", at: 1_000, changes: [change("removed", "a")] },
+    { kind: "delivered", at: 1_050 },
+    { kind: "admitted", at: 1_060, claims: [] },
+  ];
+  const kept = after(...gone, { kind: "answered", at: 1_070, ready: [], lists: [CONVERGED] });
+  assert.equal(trip(kept, "departure", "a").end, "kept");
+  const unread = report({ state: "failed", reason: "unavailable" });
+  const unknown = after(...gone, { kind: "answered", at: 1_070, ready: [], lists: [unread] });
+  assert.equal(trip(unknown, "departure", "a").end, null, "an old report proves nothing");
+  const withheld = report({ state: "withheld", reason: "ratio", remove: ["203.0.113.0/31"] });
+  const guarded = after(...gone, { kind: "resynced", at: 9_000, lists: [withheld] });
+  assert.equal(
+    trip(guarded, "departure", "a").waits,
+    "withheld: ratio",
+    "also within an aggregate",
+  );
+});
 
 test("advance() asks the reports of lists without a gate, for which being ready says nothing", () => {
   const ungated = { ...claim("a", "203.0.113.1/32"), ungated: ["db"] };

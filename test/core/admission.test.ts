@@ -150,38 +150,31 @@ test("admit() takes a sequence that jumps", () => {
 
 // Another cluster under the same name.
 
-test(
-  "admit() refuses another cluster while the held one is fresh, before it compares " + "anything",
-  () => {
-    const held = admitted();
-    for (const given of [
-      generation(7, 1043),
-      generation(7, 1042),
-      generation(1, 1),
-      generation(99, 0),
-    ]) {
-      const refused = judge(held, snapshot({ clusterUid: "uid-2", generation: given }));
-      assert.equal(refused.kind, "other-cluster");
-      assert.deepEqual(refused.held, generation(7, 1042));
-      assert.match(
-        refused.message,
-        /^Cannot admit cluster uid-2 as "prod-eu": uid-1 was heard 0 s ago/,
-      );
-    }
-  },
-);
+test("admit() refuses another cluster while the held one is fresh, before it compares anything", () => {
+  const held = admitted();
+  for (const given of [
+    generation(7, 1043),
+    generation(7, 1042),
+    generation(1, 1),
+    generation(99, 0),
+  ]) {
+    const refused = judge(held, snapshot({ clusterUid: "uid-2", generation: given }));
+    assert.equal(refused.kind, "other-cluster");
+    assert.deepEqual(refused.held, generation(7, 1042));
+    assert.match(
+      refused.message,
+      /^Cannot admit cluster uid-2 as "prod-eu": uid-1 was heard 0 s ago/,
+    );
+  }
+});
 
-test(
-  "admit() lets another cluster take over once the held one is silent, whatever its " +
-    "generation",
-  () => {
-    const held = admitted();
-    const other = snapshot({ clusterUid: "uid-2", generation: generation(0, 1) });
-    assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS }), "other-cluster");
-    assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS + 1 }), "newer");
-    assert.equal(kindOf(held, other, { now: START - 5_000 }), "other-cluster");
-  },
-);
+test("admit() lets another cluster take over once the held one is silent, whatever its generation", () => {
+  const held = admitted();
+  const other = snapshot({ clusterUid: "uid-2", generation: generation(0, 1) });
+  assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS }), "other-cluster");
+  assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS + 1 }), "newer");
+  assert.equal(kindOf(held, other, { now: START - 5_000 }), "other-cluster");
+});
 
 test("admit() counts silence from the age of the held truth, not from its arrival", () => {
   const held = admitted({ observedAt: START - 600_000 });

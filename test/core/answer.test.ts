@@ -72,18 +72,14 @@ test("readinessOf() waits for every target of a list", () => {
   assert.deepEqual(ready(nodes, [two]).ready, []);
 });
 
-test(
-  "readinessOf() does not wait for a family that a target cannot hold, but for one address " +
-    "at least",
-  () => {
-    const traits = { families: ["ipv4"] as const };
-    const dual = [node("a", ["203.0.113.1", "2001:db8::1"])];
-    const covered = { list: list(), slots: [readBack("203.0.113.1/32")], traits };
-    assert.deepEqual(ready(dual, [covered]).ready, ["a"]);
-    assert.deepEqual(ready([node("a", ["2001:db8::1"])], [covered]).ready, []);
-    assert.deepEqual(ready([node("a", [])], [covered]).ready, []);
-  },
-);
+test("readinessOf() does not wait for a family that a target cannot hold, but for one address at least", () => {
+  const traits = { families: ["ipv4"] as const };
+  const dual = [node("a", ["203.0.113.1", "2001:db8::1"])];
+  const covered = { list: list(), slots: [readBack("203.0.113.1/32")], traits };
+  assert.deepEqual(ready(dual, [covered]).ready, ["a"]);
+  assert.deepEqual(ready([node("a", ["2001:db8::1"])], [covered]).ready, []);
+  assert.deepEqual(ready([node("a", [])], [covered]).ready, []);
+});
 
 test("readinessOf() holds back a node with a refused address", () => {
   const covered = { list: list(), slots: [readBack("203.0.113.1/32")] };

@@ -52,13 +52,10 @@ const inState = (reason: Slot["report"]["reason"]): Slot => ({
   report: { ...REPORT, state: stateOf(reason), reason },
 });
 
-test(
-  "isDue() leaves a converged target alone, for the webhook however long ago it was " + "checked",
-  () => {
-    assert.equal(due(CONVERGED), false);
-    assert.equal(due(CONVERGED, { at: START + 86_400_000 }), false);
-  },
-);
+test("isDue() leaves a converged target alone, for the webhook however long ago it was checked", () => {
+  assert.equal(due(CONVERGED), false);
+  assert.equal(due(CONVERGED, { at: START + 86_400_000 }), false);
+});
 
 test("isDue() looks in a resync after five minutes, not before", () => {
   assert.equal(due(CONVERGED, { removes: true, at: START + 299_999 }), false);
@@ -80,17 +77,14 @@ test("isDue() goes on with what failed or is pending, but not with a mere grace"
   }
 });
 
-test(
-  "isDue() goes on with what is missing or in doubt although a worse state stands before " + "it",
-  () => {
-    const withheld = inState("ratio");
-    const report = { ...withheld.report, add: ["203.0.113.9/32"] };
-    assert.equal(due({ ...withheld, report }), true);
-    const doubtful = { ...withheld, entries: { "203.0.113.1/32": START + 60_000 } };
-    assert.equal(due(doubtful, { at: START + 59_999 }), false);
-    assert.equal(due(doubtful, { at: START + 60_000 }), true);
-  },
-);
+test("isDue() goes on with what is missing or in doubt although a worse state stands before it", () => {
+  const withheld = inState("ratio");
+  const report = { ...withheld.report, add: ["203.0.113.9/32"] };
+  assert.equal(due({ ...withheld, report }), true);
+  const doubtful = { ...withheld, entries: { "203.0.113.1/32": START + 60_000 } };
+  assert.equal(due(doubtful, { at: START + 59_999 }), false);
+  assert.equal(due(doubtful, { at: START + 60_000 }), true);
+});
 
 test("isDue() obeys notBefore, whatever is desired", () => {
   const failed = { ...inState("throttled"), notBefore: START + 5_000 };
@@ -100,26 +94,22 @@ test("isDue() obeys notBefore, whatever is desired", () => {
   assert.equal(due({ ...failed, digest: "other" }, { at: START + 4_999 }), true);
 });
 
-test(
-  "isDue() looks in a resync when an entry may go that could not when a removing run last " +
-    "judged",
-  () => {
-    const since = START - GRACE_MS + 5_000;
-    const leaving = { ...inState("grace"), unwanted: { "203.0.113.1/32": since } };
-    const heardAt = START + 30_000;
-    assert.equal(due(leaving, { removes: true, at: START + 20_000 }), false, "nobody spoke since");
-    assert.equal(due(leaving, { removes: true, at: heardAt, heardAt }), true);
-    assert.equal(
-      due(leaving, { removes: false, at: heardAt, heardAt }),
-      false,
-      "a webhook only adds",
-    );
-    const checkedByWebhook = { ...leaving, checkedAt: heardAt + 1 };
-    assert.equal(due(checkedByWebhook, { removes: true, at: heardAt + 2, heardAt }), true);
-    const judged = { ...leaving, judgedAt: heardAt + 1 };
-    assert.equal(due(judged, { removes: true, at: heardAt + 2, heardAt }), false);
-  },
-);
+test("isDue() looks in a resync when an entry may go that could not when a removing run last judged", () => {
+  const since = START - GRACE_MS + 5_000;
+  const leaving = { ...inState("grace"), unwanted: { "203.0.113.1/32": since } };
+  const heardAt = START + 30_000;
+  assert.equal(due(leaving, { removes: true, at: START + 20_000 }), false, "nobody spoke since");
+  assert.equal(due(leaving, { removes: true, at: heardAt, heardAt }), true);
+  assert.equal(
+    due(leaving, { removes: false, at: heardAt, heardAt }),
+    false,
+    "a webhook only adds",
+  );
+  const checkedByWebhook = { ...leaving, checkedAt: heardAt + 1 };
+  assert.equal(due(checkedByWebhook, { removes: true, at: heardAt + 2, heardAt }), true);
+  const judged = { ...leaving, judgedAt: heardAt + 1 };
+  assert.equal(due(judged, { removes: true, at: heardAt + 2, heardAt }), false);
+});
 
 test("isDue() looks again a minute after a removal whose outcome is unknown", () => {
   const cidr = "203.0.113.1/32";
@@ -132,26 +122,19 @@ test("isDue() looks again a minute after a removal whose outcome is unknown", ()
   assert.equal(due(slot, { removes: true, at: START + 60_000 }), true);
 });
 
-test(
-  "listDigest() changes with whoever is on the list, not with grace, guard or the " +
-    "cluster's staleness",
-  () => {
-    const before = listDigest(list(), policy([list()]));
-    const same = (subject: ReturnType<typeof list>, one = cluster("eu")) =>
-      listDigest(subject, policy([subject], [one])) === before;
-    assert.equal(
-      same(list({ removal: { ...REMOVAL, graceMs: 0, maxRatio: 1 }, gate: false })),
-      true,
-    );
-    assert.equal(same(list(), cluster("eu", { staleAfterMs: 1 })), true);
-    assert.equal(same(list({ sources: [{ ...EXTERNAL, labels: { pool: "x" } }] })), false);
-    assert.equal(same(list({ formerly: ["old"] })), false);
-    assert.equal(same(list(), cluster("eu", { bounds: cidrs("203.0.113.0/25") })), false);
-    assert.equal(same(list(), cluster("eu", { maxEntries: 5 })), false);
-    assert.equal(same(list(), cluster("eu", { uid: "u" })), false);
-    assert.equal(same(list(), cluster("eu", { widest: { ipv4: 24, ipv6: 64 } })), false);
-  },
-);
+test("listDigest() changes with whoever is on the list, not with grace, guard or the cluster's staleness", () => {
+  const before = listDigest(list(), policy([list()]));
+  const same = (subject: ReturnType<typeof list>, one = cluster("eu")) =>
+    listDigest(subject, policy([subject], [one])) === before;
+  assert.equal(same(list({ removal: { ...REMOVAL, graceMs: 0, maxRatio: 1 }, gate: false })), true);
+  assert.equal(same(list(), cluster("eu", { staleAfterMs: 1 })), true);
+  assert.equal(same(list({ sources: [{ ...EXTERNAL, labels: { pool: "x" } }] })), false);
+  assert.equal(same(list({ formerly: ["old"] })), false);
+  assert.equal(same(list(), cluster("eu", { bounds: cidrs("203.0.113.0/25") })), false);
+  assert.equal(same(list(), cluster("eu", { maxEntries: 5 })), false);
+  assert.equal(same(list(), cluster("eu", { uid: "u" })), false);
+  assert.equal(same(list(), cluster("eu", { widest: { ipv4: 24, ipv6: 64 } })), false);
+});
 
 test("desiredDigest() is of the addresses, not of who brings them or in which order", () => {
   const digest = (...nodes: ReturnType<typeof node>[]) =>
@@ -165,21 +148,18 @@ test("desiredDigest() is of the addresses, not of who brings them or in which or
   assert.notEqual(digest(a), digest(node("a", ["203.0.113.1"])));
 });
 
-test(
-  "backoffMs() doubles from one second to a minute, waits five for what only a person " + "mends",
-  () => {
-    assert.deepEqual(
-      [1, 2, 3, 7, 50].map((failures) => backoffMs("unavailable", failures, null)),
-      [1_000, 2_000, 4_000, 60_000, 60_000],
-    );
-    for (const kind of ["denied", "missing", "full", "invalid"] as const) {
-      assert.equal(backoffMs(kind, 1, null), 300_000);
-    }
-    assert.equal(backoffMs("throttled", 1, 20_000), 20_000);
-    assert.equal(
-      backoffMs("throttled", 1, 86_400_000),
-      300_000,
-      "no backend may silence us for a day",
-    );
-  },
-);
+test("backoffMs() doubles from one second to a minute, waits five for what only a person mends", () => {
+  assert.deepEqual(
+    [1, 2, 3, 7, 50].map((failures) => backoffMs("unavailable", failures, null)),
+    [1_000, 2_000, 4_000, 60_000, 60_000],
+  );
+  for (const kind of ["denied", "missing", "full", "invalid"] as const) {
+    assert.equal(backoffMs(kind, 1, null), 300_000);
+  }
+  assert.equal(backoffMs("throttled", 1, 20_000), 20_000);
+  assert.equal(
+    backoffMs("throttled", 1, 86_400_000),
+    300_000,
+    "no backend may silence us for a day",
+  );
+});

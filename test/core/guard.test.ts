@@ -44,14 +44,11 @@ test("guardPlan() withholds the exchange of ten for ten others in one step", () 
   assert.equal(guard(20, 10, { peak: 10, accepted: new Set(hosts(10)) }), 10);
 });
 
-test(
-  "guardPlan() catches creeping: sixty may become forty-two, then not thirty within the " + "hour",
-  () => {
-    assert.equal(guard(60, 18, { peak: 60 }), 18);
-    assert.equal(guard(42, 12, { peak: 60 }), "shrink");
-    assert.equal(guard(42, 12, { peak: 42 }), 12);
-  },
-);
+test("guardPlan() catches creeping: sixty may become forty-two, then not thirty within the hour", () => {
+  assert.equal(guard(60, 18, { peak: 60 }), 18);
+  assert.equal(guard(42, 12, { peak: 60 }), "shrink");
+  assert.equal(guard(42, 12, { peak: 42 }), 12);
+});
 
 test("guardPlan() counts what a network of ours stands for, not the network as one", () => {
   const given = { covered: 1, unwantedNow: 1, peak: 64 };

@@ -34,12 +34,9 @@ test("ownership() reads the marker only, as a whole word at the beginning", () =
   assert.equal(whose(null), "foreign");
 });
 
-test(
-  "ownership() claims former names, leaves other lists orphaned and other installations " + "alone",
-  () => {
-    const whose = ownership(OWNER);
-    assert.equal(whose(markerText("acme", "database")), "owned");
-    assert.equal(whose(markerText("acme", "web")), "orphaned");
-    assert.equal(whose(markerText("other", "db")), "foreign");
-  },
-);
+test("ownership() claims former names, leaves other lists orphaned and other installations alone", () => {
+  const whose = ownership(OWNER);
+  assert.equal(whose(markerText("acme", "database")), "owned");
+  assert.equal(whose(markerText("acme", "web")), "orphaned");
+  assert.equal(whose(markerText("other", "db")), "foreign");
+});

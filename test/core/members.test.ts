@@ -20,60 +20,53 @@ function membership(
 
 const POOL = { ...EXTERNAL, labels: { pool: "payments" } };
 
-test(
-  "membersOf() takes the selected kinds of addresses of the selected nodes, with their " +
-    "provenance",
-  () => {
-    const eu = snapshot(
-      [
-        node("a", ["203.0.113.1"], { labels: { pool: "payments" } }),
-        node("b", ["203.0.113.2"], { labels: { pool: "web" } }),
-        node("c", [], {
-          labels: { pool: "payments" },
-          addresses: [
-            { type: "InternalIP", address: cidr("10.0.0.3") },
-            { type: "ExternalIP", address: cidr("203.0.113.3") },
-          ],
-        }),
-      ],
-      { scope: { labels: ["pool"], pods: [] } },
-    );
-    const { members, refused } = membership({ eu }, { list: list({ sources: [POOL] }) });
-    assert.deepEqual(
-      members.map((member) => [member.cidr, member.cluster, member.node]),
-      [
-        ["203.0.113.1/32", "eu", "node-a"],
-        ["203.0.113.3/32", "eu", "node-c"],
-      ],
-    );
-    assert.deepEqual(refused, []);
-  },
-);
+test("membersOf() takes the selected kinds of addresses of the selected nodes, with their provenance", () => {
+  const eu = snapshot(
+    [
+      node("a", ["203.0.113.1"], { labels: { pool: "payments" } }),
+      node("b", ["203.0.113.2"], { labels: { pool: "web" } }),
+      node("c", [], {
+        labels: { pool: "payments" },
+        addresses: [
+          { type: "InternalIP", address: cidr("10.0.0.3") },
+          { type: "ExternalIP", address: cidr("203.0.113.3") },
+        ],
+      }),
+    ],
+    { scope: { labels: ["pool"], pods: [] } },
+  );
+  const { members, refused } = membership({ eu }, { list: list({ sources: [POOL] }) });
+  assert.deepEqual(
+    members.map((member) => [member.cidr, member.cluster, member.node]),
+    [
+      ["203.0.113.1/32", "eu", "node-a"],
+      ["203.0.113.3/32", "eu", "node-c"],
+    ],
+  );
+  assert.deepEqual(refused, []);
+});
 
-test(
-  "membersOf() refuses address by address what is outside the bounds, forbidden or too " + "wide",
-  () => {
-    const eu = snapshot([
-      node("a", ["203.0.113.1", "198.51.100.9", "127.0.0.1", "::ffff:203.0.113.7"]),
-      node("b", [], { podCidrs: cidrs("10.1.0.0/16", "10.2.0.0/24") }),
-    ]);
-    const source = { ...EXTERNAL, addresses: ["ExternalIP", "podCidrs"] } as const;
-    const found = membership({ eu }, { list: list({ sources: [source] }) });
-    assert.deepEqual(
-      found.members.map((member) => member.cidr),
-      ["203.0.113.1/32", "10.2.0.0/24"],
-    );
-    assert.deepEqual(
-      found.refused.map((refusal) => [refusal.address, refusal.reason, refusal.node]),
-      [
-        ["198.51.100.9", "out-of-bounds", "node-a"],
-        ["127.0.0.1", "forbidden", "node-a"],
-        ["::ffff:cb00:7107", "forbidden", "node-a"],
-        ["10.1.0.0/16", "too-wide", "node-b"],
-      ],
-    );
-  },
-);
+test("membersOf() refuses address by address what is outside the bounds, forbidden or too wide", () => {
+  const eu = snapshot([
+    node("a", ["203.0.113.1", "198.51.100.9", "127.0.0.1", "::ffff:203.0.113.7"]),
+    node("b", [], { podCidrs: cidrs("10.1.0.0/16", "10.2.0.0/24") }),
+  ]);
+  const source = { ...EXTERNAL, addresses: ["ExternalIP", "podCidrs"] } as const;
+  const found = membership({ eu }, { list: list({ sources: [source] }) });
+  assert.deepEqual(
+    found.members.map((member) => member.cidr),
+    ["203.0.113.1/32", "10.2.0.0/24"],
+  );
+  assert.deepEqual(
+    found.refused.map((refusal) => [refusal.address, refusal.reason, refusal.node]),
+    [
+      ["198.51.100.9", "out-of-bounds", "node-a"],
+      ["127.0.0.1", "forbidden", "node-a"],
+      ["::ffff:cb00:7107", "forbidden", "node-a"],
+      ["10.1.0.0/16", "too-wide", "node-b"],
+    ],
+  );
+});
 
 test("membersOf() never lets everything through, whatever the bounds say", () => {
   const eu = snapshot([node("a", [], { podCidrs: [cidr("0.0.0.0/0"), cidr("::/0")] })]);
@@ -112,12 +105,9 @@ test("membersOf() keeps what a stale cluster last said", () => {
   assert.equal(found.members.length, 1);
 });
 
-test(
-  "membersOf() says of a cluster that never spoke that it was not heard, not that it is " + "empty",
-  () => {
-    assert.deepEqual(membership({ eu: null }).voices, [{ kind: "not-heard", cluster: "eu" }]);
-  },
-);
+test("membersOf() says of a cluster that never spoke that it was not heard, not that it is empty", () => {
+  assert.deepEqual(membership({ eu: null }).voices, [{ kind: "not-heard", cluster: "eu" }]);
+});
 
 test("membersOf() names the forwarder's setting when a list needs a label outside the scope", () => {
   const eu = snapshot([node("a", ["203.0.113.1"])], { scope: { labels: ["zone"], pods: [] } });

@@ -59,15 +59,11 @@ test("planChanges() borrows an identical foreign entry, and adds ours beside a w
   assert.deepEqual(found.add, cidrs("203.0.113.2"));
 });
 
-test(
-  "planChanges() writes nothing when our entries cover exactly what is desired, whatever " +
-    "their shape",
-  () => {
-    const observed = observation([entry(cidr("203.0.113.0/30"))]);
-    const found = plan(cidrs("203.0.113.0", "203.0.113.1", "203.0.113.2", "203.0.113.3"), observed);
-    assert.deepEqual([found.add, found.unwanted, found.missing], [[], [], []]);
-  },
-);
+test("planChanges() writes nothing when our entries cover exactly what is desired, whatever their shape", () => {
+  const observed = observation([entry(cidr("203.0.113.0/30"))]);
+  const found = plan(cidrs("203.0.113.0", "203.0.113.1", "203.0.113.2", "203.0.113.3"), observed);
+  assert.deepEqual([found.add, found.unwanted, found.missing], [[], [], []]);
+});
 
 test("planChanges() narrows a network of ours by adding the parts first", () => {
   const observed = observation([entry(cidr("203.0.113.0/30"))]);
@@ -91,18 +87,14 @@ test("planChanges() keeps a broader entry of ours where its parts cannot stand b
   assert.deepEqual(found.missing, []);
 });
 
-test(
-  "planChanges() counts an entry as absent for a minute after its removal, so that it is " +
-    "added again",
-  () => {
-    const observed = observation(hosts(1).map((host) => entry(host)));
-    const removed = { "203.0.113.1/32": START - 59_999 };
-    assert.deepEqual(plan(hosts(1), observed, { removed }).add, hosts(1));
-    assert.deepEqual(plan(hosts(1), observed, { removed, now: START + 1 }).add, []);
-    const late = plan([], observed, { removed });
-    assert.deepEqual([late.unwanted, late.late], [[], hosts(1)]);
-  },
-);
+test("planChanges() counts an entry as absent for a minute after its removal, so that it is added again", () => {
+  const observed = observation(hosts(1).map((host) => entry(host)));
+  const removed = { "203.0.113.1/32": START - 59_999 };
+  assert.deepEqual(plan(hosts(1), observed, { removed }).add, hosts(1));
+  assert.deepEqual(plan(hosts(1), observed, { removed, now: START + 1 }).add, []);
+  const late = plan([], observed, { removed });
+  assert.deepEqual([late.unwanted, late.late], [[], hosts(1)]);
+});
 
 test("planChanges() aggregates exactly, and only when capacity demands it", () => {
   const room = (limit: number) => [{ families: ["ipv4", "ipv6"] as const, used: 0, limit }];
@@ -162,47 +154,43 @@ const anyEntry = fc.record({
   effect: fc.constantFrom("allow" as const, "allow" as const, "deny" as const),
 });
 
-test(
-  "planChanges() covers what is desired once applied, adds nothing else, and lets nothing " +
-    "needed go",
-  () => {
-    fc.assert(
-      fc.property(
-        fc.uniqueArray(anyCidr, { maxLength: 10 }),
-        fc.uniqueArray(anyEntry, { maxLength: 10, selector: (one) => `${one.cidr} ${one.effect}` }),
-        fc.option(fc.integer({ min: 0, max: 12 }), { nil: null }),
-        (desired, entries, limit) => {
-          const capacity =
-            limit === null
-              ? []
-              : [{ families: ["ipv4", "ipv6"] as const, used: entries.length, limit }];
-          const found = plan(desired, observation(entries, capacity));
-          const wanted = addressSet(desired);
-          for (const added of found.add) assert(wanted.covers(added), `${added} is desired`);
-          const allow = entries.filter((one) => one.effect === "allow");
-          const ours = new Set<string>(
-            allow.filter((one) => one.text === OURS).map((one) => one.cidr),
-          );
-          for (const gone of found.unwanted) assert(ours.has(gone), `${gone} is ours`);
-          const left = allow.filter((one) => !(one.text === OURS && found.removable.has(one.cidr)));
-          const before = addressSet(allow.map((one) => one.cidr));
-          const after = addressSet(left.map((one) => one.cidr));
-          const identical = new Set(allow.map((one) => one.cidr));
-          for (const one of desired) {
-            const was =
-              identical.has(one) || addressSet([...ours].map((text) => cidr(text))).covers(one);
-            if (was) assert(before.covers(one) && after.covers(one), `${one} stays covered`);
-          }
-          if (found.unfit.length === 0) {
-            const reached = addressSet([...left.map((one) => one.cidr), ...found.add]);
-            for (const one of desired) assert(reached.covers(one), `${one} is reached`);
-          }
-          if (limit !== null) {
-            assert(found.add.length <= Math.max(0, limit - entries.length), "what is added fits");
-          }
-        },
-      ),
-      { numRuns: 2_000 },
-    );
-  },
-);
+test("planChanges() covers what is desired once applied, adds nothing else, and lets nothing needed go", () => {
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(anyCidr, { maxLength: 10 }),
+      fc.uniqueArray(anyEntry, { maxLength: 10, selector: (one) => `${one.cidr} ${one.effect}` }),
+      fc.option(fc.integer({ min: 0, max: 12 }), { nil: null }),
+      (desired, entries, limit) => {
+        const capacity =
+          limit === null
+            ? []
+            : [{ families: ["ipv4", "ipv6"] as const, used: entries.length, limit }];
+        const found = plan(desired, observation(entries, capacity));
+        const wanted = addressSet(desired);
+        for (const added of found.add) assert(wanted.covers(added), `${added} is desired`);
+        const allow = entries.filter((one) => one.effect === "allow");
+        const ours = new Set<string>(
+          allow.filter((one) => one.text === OURS).map((one) => one.cidr),
+        );
+        for (const gone of found.unwanted) assert(ours.has(gone), `${gone} is ours`);
+        const left = allow.filter((one) => !(one.text === OURS && found.removable.has(one.cidr)));
+        const before = addressSet(allow.map((one) => one.cidr));
+        const after = addressSet(left.map((one) => one.cidr));
+        const identical = new Set(allow.map((one) => one.cidr));
+        for (const one of desired) {
+          const was =
+            identical.has(one) || addressSet([...ours].map((text) => cidr(text))).covers(one);
+          if (was) assert(before.covers(one) && after.covers(one), `${one} stays covered`);
+        }
+        if (found.unfit.length === 0) {
+          const reached = addressSet([...left.map((one) => one.cidr), ...found.add]);
+          for (const one of desired) assert(reached.covers(one), `${one} is reached`);
+        }
+        if (limit !== null) {
+          assert(found.add.length <= Math.max(0, limit - entries.length), "what is added fits");
+        }
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});

@@ -167,28 +167,24 @@ test("runForwarder() delivers at once what changed while a delivery was in fligh
   await world.until("the change", () => receiver.addresses().length === 1, { withinMs: 2_000 });
 });
 
-test(
-  "runForwarder() sends an address within a second of its appearing, and changes it in one " +
-    "message",
-  async (t) => {
-    const stage = await stageOf(t);
-    const { world, server, receiver } = stage;
-    forward(t, stage, { settings: memory });
-    server.nodes.put("a", { addresses: [{ type: "Hostname", address: "a" }] });
-    await world.until("the node", () => receiver.held?.nodes.length === 1);
-    assert.deepEqual(receiver.addresses(), []);
-    const { addresses } = external("203.0.113.1");
-    server.nodes.patch("a", { status: { addresses } });
-    await world.until("its address", () => receiver.addresses().length === 1, { withinMs: 1_000 });
-    server.nodes.patch("a", { status: external("203.0.113.2", "2001:db8::2") });
-    await world.until("the new ones", () => receiver.addresses().length === 2, { withinMs: 1_000 });
-    assert.deepEqual(receiver.addresses(), ["2001:db8::2", "203.0.113.2"]);
-    assert.deepEqual(
-      receiver.held?.changes.map(({ kind }) => kind),
-      ["node.changed"],
-    );
-  },
-);
+test("runForwarder() sends an address within a second of its appearing, and changes it in one message", async (t) => {
+  const stage = await stageOf(t);
+  const { world, server, receiver } = stage;
+  forward(t, stage, { settings: memory });
+  server.nodes.put("a", { addresses: [{ type: "Hostname", address: "a" }] });
+  await world.until("the node", () => receiver.held?.nodes.length === 1);
+  assert.deepEqual(receiver.addresses(), []);
+  const { addresses } = external("203.0.113.1");
+  server.nodes.patch("a", { status: { addresses } });
+  await world.until("its address", () => receiver.addresses().length === 1, { withinMs: 1_000 });
+  server.nodes.patch("a", { status: external("203.0.113.2", "2001:db8::2") });
+  await world.until("the new ones", () => receiver.addresses().length === 2, { withinMs: 1_000 });
+  assert.deepEqual(receiver.addresses(), ["2001:db8::2", "203.0.113.2"]);
+  assert.deepEqual(
+    receiver.held?.changes.map(({ kind }) => kind),
+    ["node.changed"],
+  );
+});
 
 test("runForwarder() makes one delivery of a burst", async (t) => {
   const stage = await stageOf(t);

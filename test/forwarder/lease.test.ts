@@ -117,19 +117,16 @@ for (const garbled of ["", "-1", "7.5", "1e9", "99999999999", "seven"]) {
   });
 }
 
-test(
-  "makeKubernetesLease() that lost its object to somebody's hands never goes back in " + "epochs",
-  async (t) => {
-    const { world, server } = await stageOf(t);
-    const { lease, events } = compete(t, world, server, "a");
-    await world.until("held", () => lease.held() !== null);
-    assert.equal(await lease.raise(30), 31);
-    server.store.remove("leases", KEY);
-    await world.until("lost", () => events.some(({ kind }) => kind === "lease-lost"));
-    await world.until("held again", () => lease.held() !== null);
-    assert.deepEqual(lease.held(), { epoch: 32, acquisition: 2 });
-  },
-);
+test("makeKubernetesLease() that lost its object to somebody's hands never goes back in epochs", async (t) => {
+  const { world, server } = await stageOf(t);
+  const { lease, events } = compete(t, world, server, "a");
+  await world.until("held", () => lease.held() !== null);
+  assert.equal(await lease.raise(30), 31);
+  server.store.remove("leases", KEY);
+  await world.until("lost", () => events.some(({ kind }) => kind === "lease-lost"));
+  await world.until("held again", () => lease.held() !== null);
+  assert.deepEqual(lease.held(), { epoch: 32, acquisition: 2 });
+});
 
 test("makeKubernetesLease() counts a lost compare-and-swap as a lost Lease", async (t) => {
   const { world, server } = await stageOf(t);

@@ -70,22 +70,19 @@ test("webhook answers 401 with its time to an unknown key, a missing and an old 
   }
 });
 
-test(
-  "webhook answers 403 to a credential that speaks for another cluster, and to a retired " + "one",
-  async () => {
-    const room = receiver();
-    await refused(room, await room.deliver({ nodes: NODES }, US), 403);
-    const retired = { us: { bounds: ["198.51.100.0/24"] }, eu: { bounds: ["203.0.113.0/24"] } };
-    const clusters = {
-      us: retired.us,
-      eu: { ...retired.eu, retired: true, auth: { signature: { keys: ["env:EU_KEY"] } } },
-    };
-    const gone = receiver({
-      file: { clusters: { ...clusters, us: { ...clusters.us, retired: true } } },
-    });
-    await refused(gone, await gone.deliver({ nodes: NODES }), 403);
-  },
-);
+test("webhook answers 403 to a credential that speaks for another cluster, and to a retired one", async () => {
+  const room = receiver();
+  await refused(room, await room.deliver({ nodes: NODES }, US), 403);
+  const retired = { us: { bounds: ["198.51.100.0/24"] }, eu: { bounds: ["203.0.113.0/24"] } };
+  const clusters = {
+    us: retired.us,
+    eu: { ...retired.eu, retired: true, auth: { signature: { keys: ["env:EU_KEY"] } } },
+  };
+  const gone = receiver({
+    file: { clusters: { ...clusters, us: { ...clusters.us, retired: true } } },
+  });
+  await refused(gone, await gone.deliver({ nodes: NODES }), 403);
+});
 
 test("webhook answers 413 by length before it reads, and to a body that inflates too far", async () => {
   const room = receiver();
@@ -142,22 +139,19 @@ test("webhook answers 409 to a stale generation, with the one it holds", async (
   assert.equal(room.memory.entries("one").length, 2);
 });
 
-test(
-  "webhook refuses the second of two clusters under one name, and loses nothing of the " + "first",
-  async () => {
-    const room = receiver();
-    await room.deliver({ nodes: NODES });
-    const response = await room.deliver({
-      clusterUid: "another",
-      nodes: [],
-      generation: { epoch: 9, sequence: 1 },
-    });
-    assert.equal(response.statusCode, 409);
-    assert.equal(problemOf(response).type, "https://kube-allowlist.dev/problems/other-cluster");
-    await room.resync();
-    assert.equal(room.memory.entries("one").length, 2);
-  },
-);
+test("webhook refuses the second of two clusters under one name, and loses nothing of the first", async () => {
+  const room = receiver();
+  await room.deliver({ nodes: NODES });
+  const response = await room.deliver({
+    clusterUid: "another",
+    nodes: [],
+    generation: { epoch: 9, sequence: 1 },
+  });
+  assert.equal(response.statusCode, 409);
+  assert.equal(problemOf(response).type, "https://kube-allowlist.dev/problems/other-cluster");
+  await room.resync();
+  assert.equal(room.memory.entries("one").length, 2);
+});
 
 test("webhook takes a replayed delivery as a repeat and writes nothing for it", async () => {
   const room = receiver();
@@ -182,23 +176,20 @@ test("webhook answers 503 with Retry-After when the store is down, and admits no
   assert.deepEqual(room.memory.entries("one"), []);
 });
 
-test(
-  "webhook reports an address outside the bounds, keeps its node unready and harms no " + "other",
-  async () => {
-    const room = receiver();
-    const nodes = [...NODES, node("c", ["8.8.8.8"]), node("d", ["127.0.0.1"])];
-    const answer = parseAnswer(JSON.parse((await room.deliver({ nodes })).body));
-    assert.deepEqual(answer?.readyNodes, ["a", "b"]);
-    assert.deepEqual(
-      answer?.lists[0]?.refused.map((one) => [one.address, one.reason]),
-      [
-        ["8.8.8.8", "out-of-bounds"],
-        ["127.0.0.1", "forbidden"],
-      ],
-    );
-    assert.equal(room.memory.entries("one").length, 2);
-  },
-);
+test("webhook reports an address outside the bounds, keeps its node unready and harms no other", async () => {
+  const room = receiver();
+  const nodes = [...NODES, node("c", ["8.8.8.8"]), node("d", ["127.0.0.1"])];
+  const answer = parseAnswer(JSON.parse((await room.deliver({ nodes })).body));
+  assert.deepEqual(answer?.readyNodes, ["a", "b"]);
+  assert.deepEqual(
+    answer?.lists[0]?.refused.map((one) => [one.address, one.reason]),
+    [
+      ["8.8.8.8", "out-of-bounds"],
+      ["127.0.0.1", "forbidden"],
+    ],
+  );
+  assert.equal(room.memory.entries("one").length, 2);
+});
 
 test("webhook asks for the forwarder again just after the grace of what leaves", async () => {
   const room = receiver();

@@ -149,26 +149,22 @@ test("awsErrorOf() gives every code the kind that says what to do", () => {
   }
 });
 
-test(
-  "awsErrorOf() names the operation, the code, the status and the request, and repeats no " +
-    "text",
-  () => {
-    const thrown = Object.assign(new Error("x-amz-security-token:canary"), {
-      name: "SignatureDoesNotMatch",
-      Error: { Message: "canary" },
-      $metadata: { httpStatusCode: 403, requestId: "0d5c-1" },
-      $response: { headers: { "x-canary": "canary" }, body: "canary" },
-    });
-    const error = awsErrorOf(thrown, { operation: "ec2:RevokeSecurityGroupIngress", now: 0 });
-    assert.equal(
-      error.message,
-      "ec2:RevokeSecurityGroupIngress ended in SignatureDoesNotMatch, HTTP 403, request 0d5c-1",
-    );
-    assert.equal(error.code, "SignatureDoesNotMatch");
-    const shown = inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true });
-    assert(!shown.includes("canary"));
-  },
-);
+test("awsErrorOf() names the operation, the code, the status and the request, and repeats no text", () => {
+  const thrown = Object.assign(new Error("x-amz-security-token:canary"), {
+    name: "SignatureDoesNotMatch",
+    Error: { Message: "canary" },
+    $metadata: { httpStatusCode: 403, requestId: "0d5c-1" },
+    $response: { headers: { "x-canary": "canary" }, body: "canary" },
+  });
+  const error = awsErrorOf(thrown, { operation: "ec2:RevokeSecurityGroupIngress", now: 0 });
+  assert.equal(
+    error.message,
+    "ec2:RevokeSecurityGroupIngress ended in SignatureDoesNotMatch, HTTP 403, request 0d5c-1",
+  );
+  assert.equal(error.code, "SignatureDoesNotMatch");
+  const shown = inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true });
+  assert(!shown.includes("canary"));
+});
 
 test("awsErrorOf() is safe with whatever is thrown", () => {
   fc.assert(
@@ -186,27 +182,23 @@ test("awsErrorOf() is safe with whatever is thrown", () => {
   );
 });
 
-test(
-  "awsErrorOf() reads how long to wait as seconds or as a date, and believes no more than " +
-    "five minutes",
-  () => {
-    const now = Date.UTC(2026, 10, 20, 21, 0, 0);
-    const wait = (value: string) =>
-      awsErrorOf(
-        {
-          ...answered("RequestLimitExceeded", 503),
-          $response: { headers: { "retry-after": value } },
-        },
-        { operation: "ec2:X", now },
-      ).retryAfterMs;
-    assert.equal(wait("7"), 7_000);
-    assert.equal(wait("Fri, 20 Nov 2026 21:00:30 GMT"), 30_000);
-    assert.equal(wait("Fri, 20 Nov 2026 20:00:00 GMT"), 0);
-    assert.equal(wait("86400"), 300_000);
-    assert.equal(wait("soon"), null);
-    assert.equal(wait(""), null);
-  },
-);
+test("awsErrorOf() reads how long to wait as seconds or as a date, and believes no more than five minutes", () => {
+  const now = Date.UTC(2026, 10, 20, 21, 0, 0);
+  const wait = (value: string) =>
+    awsErrorOf(
+      {
+        ...answered("RequestLimitExceeded", 503),
+        $response: { headers: { "retry-after": value } },
+      },
+      { operation: "ec2:X", now },
+    ).retryAfterMs;
+  assert.equal(wait("7"), 7_000);
+  assert.equal(wait("Fri, 20 Nov 2026 21:00:30 GMT"), 30_000);
+  assert.equal(wait("Fri, 20 Nov 2026 20:00:00 GMT"), 0);
+  assert.equal(wait("86400"), 300_000);
+  assert.equal(wait("soon"), null);
+  assert.equal(wait(""), null);
+});
 
 /** Runs until the call has reached the server, then lets its time pass on the world's clock. */
 async function outlasting(world: VirtualWorld, reached: () => boolean, work: Promise<unknown>) {
@@ -430,29 +422,25 @@ async function startAccount(
   return { assumed, callers, refuse, client };
 }
 
-test(
-  "a role is assumed once for all targets of a World, with its external id, and again " +
-    "before it ends",
-  async (context) => {
-    const world = virtualWorld();
-    const { assumed, callers, client } = await startAccount(context, { world });
-    await client().describe(GROUP, SIGNAL);
-    await client().describe(GROUP, SIGNAL);
-    await world.advance(54 * 60_000);
-    await client().describe(GROUP, SIGNAL);
-    assert.equal(assumed.length, 1);
-    assert.equal(assumed[0]?.get("Action"), "AssumeRole");
-    assert.equal(assumed[0]?.get("RoleArn"), ROLE.arn);
-    assert.equal(assumed[0]?.get("ExternalId"), "acme-1");
-    assert.equal(assumed[0]?.get("RoleSessionName"), "kube-allowlist");
-    await world.advance(60_000);
-    await client().describe(GROUP, SIGNAL);
-    assert.deepEqual(callers, ["ASIA1", "ASIA1", "ASIA1", "ASIA2"]);
-    await client({ arn: `${ROLE.arn}-2` }).describe(GROUP, SIGNAL);
-    assert.equal(assumed[2]?.get("ExternalId"), null);
-    assert.equal(callers.at(-1), "ASIA3");
-  },
-);
+test("a role is assumed once for all targets of a World, with its external id, and again before it ends", async (context) => {
+  const world = virtualWorld();
+  const { assumed, callers, client } = await startAccount(context, { world });
+  await client().describe(GROUP, SIGNAL);
+  await client().describe(GROUP, SIGNAL);
+  await world.advance(54 * 60_000);
+  await client().describe(GROUP, SIGNAL);
+  assert.equal(assumed.length, 1);
+  assert.equal(assumed[0]?.get("Action"), "AssumeRole");
+  assert.equal(assumed[0]?.get("RoleArn"), ROLE.arn);
+  assert.equal(assumed[0]?.get("ExternalId"), "acme-1");
+  assert.equal(assumed[0]?.get("RoleSessionName"), "kube-allowlist");
+  await world.advance(60_000);
+  await client().describe(GROUP, SIGNAL);
+  assert.deepEqual(callers, ["ASIA1", "ASIA1", "ASIA1", "ASIA2"]);
+  await client({ arn: `${ROLE.arn}-2` }).describe(GROUP, SIGNAL);
+  assert.equal(assumed[2]?.get("ExternalId"), null);
+  assert.equal(callers.at(-1), "ASIA3");
+});
 
 test("a role's session that AWS ends early is believed", async (context) => {
   const world = virtualWorld();

@@ -185,32 +185,28 @@ test("the embedded EC2 revokes by id all or nothing", async (context) => {
   assert.deepEqual(cidrs(), ["192.0.2.2/32"]);
 });
 
-test(
-  "the embedded EC2 revokes by permission whatever the description, and in a default VPC " +
-    "what is there of it",
-  async (context) => {
-    const other = await start(context);
-    await other.authorize(["192.0.2.1/32", "192.0.2.2/32"], "a text");
-    await assert.rejects(other.revoke(["192.0.2.1/32", "192.0.2.9/32"]), {
-      name: "InvalidPermission.NotFound",
-    });
-    assert.equal(other.cidrs().length, 2);
-    await other.revoke(["192.0.2.1/32"]);
-    assert.deepEqual(other.cidrs(), ["192.0.2.2/32"]);
+test("the embedded EC2 revokes by permission whatever the description, and in a default VPC what is there of it", async (context) => {
+  const other = await start(context);
+  await other.authorize(["192.0.2.1/32", "192.0.2.2/32"], "a text");
+  await assert.rejects(other.revoke(["192.0.2.1/32", "192.0.2.9/32"]), {
+    name: "InvalidPermission.NotFound",
+  });
+  assert.equal(other.cidrs().length, 2);
+  await other.revoke(["192.0.2.1/32"]);
+  assert.deepEqual(other.cidrs(), ["192.0.2.2/32"]);
 
-    const byDefault = await start(context, { defaultVpc: true });
-    await byDefault.authorize(["192.0.2.1/32", "2001:db8::1/128"]);
-    const { UnknownIpPermissions: unknown = [] } = await byDefault.revoke([
-      "192.0.2.1/32",
-      "2001:db8::9/128",
-    ]);
-    assert.deepEqual(
-      unknown.map((permission) => permission.Ipv6Ranges?.[0]?.CidrIpv6),
-      ["2001:db8::9/128"],
-    );
-    assert.deepEqual(byDefault.cidrs(), ["2001:db8::1/128"]);
-  },
-);
+  const byDefault = await start(context, { defaultVpc: true });
+  await byDefault.authorize(["192.0.2.1/32", "2001:db8::1/128"]);
+  const { UnknownIpPermissions: unknown = [] } = await byDefault.revoke([
+    "192.0.2.1/32",
+    "2001:db8::9/128",
+  ]);
+  assert.deepEqual(
+    unknown.map((permission) => permission.Ipv6Ranges?.[0]?.CidrIpv6),
+    ["2001:db8::9/128"],
+  );
+  assert.deepEqual(byDefault.cidrs(), ["2001:db8::1/128"]);
+});
 
 test("the embedded EC2 pages, by what is asked and by what it is set to", async (context) => {
   const { authorize, describe, groups } = await start(context, { pageRulesMax: 8 });

@@ -34,27 +34,24 @@ test("kinds are named in ascending order", () => {
   assert.deepEqual(Object.keys(kinds), ["aws/security-group", "memory"]);
 });
 
-test(
-  "identify() names a slot by kind, id and permission, and its object by kind, region and " + "id",
-  () => {
-    const nameOf = (permission: unknown) =>
-      kindOf("aws/security-group").identify({ ...GROUP, permission }).name;
-    assert.deepEqual(kindOf("aws/security-group").identify(GROUP), {
-      name: "aws/security-group/sg-0a1b/tcp-5432",
-      object: "aws-security-group.eu-west-1.sg-0a1b",
-    });
-    assert.equal(nameOf({ protocol: "udp", port: "53" }), "aws/security-group/sg-0a1b/udp-53");
-    assert.equal(
-      nameOf({ protocol: "tcp", port: "5432-5440" }),
-      "aws/security-group/sg-0a1b/tcp-5432-5440",
-    );
-    assert.equal(nameOf({ protocol: "all" }), "aws/security-group/sg-0a1b/all");
-    assert.deepEqual(kindOf("memory").identify({ id: "demo" }), {
-      name: "memory/demo",
-      object: "memory.demo",
-    });
-  },
-);
+test("identify() names a slot by kind, id and permission, and its object by kind, region and id", () => {
+  const nameOf = (permission: unknown) =>
+    kindOf("aws/security-group").identify({ ...GROUP, permission }).name;
+  assert.deepEqual(kindOf("aws/security-group").identify(GROUP), {
+    name: "aws/security-group/sg-0a1b/tcp-5432",
+    object: "aws-security-group.eu-west-1.sg-0a1b",
+  });
+  assert.equal(nameOf({ protocol: "udp", port: "53" }), "aws/security-group/sg-0a1b/udp-53");
+  assert.equal(
+    nameOf({ protocol: "tcp", port: "5432-5440" }),
+    "aws/security-group/sg-0a1b/tcp-5432-5440",
+  );
+  assert.equal(nameOf({ protocol: "all" }), "aws/security-group/sg-0a1b/all");
+  assert.deepEqual(kindOf("memory").identify({ id: "demo" }), {
+    name: "memory/demo",
+    object: "memory.demo",
+  });
+});
 
 test("identify() gives one slot one name, however its port is written", () => {
   const names = [5432, "5432", "5432-5432"].map((port) => {
@@ -65,37 +62,30 @@ test("identify() gives one slot one name, however its port is written", () => {
   assert.deepEqual([...new Set(names)], ["aws/security-group/sg-0a1b/tcp-5432"]);
 });
 
-test(
-  "schema takes what it should and changes nothing, so that stored settings can be parsed " +
-    "again",
-  () => {
-    const role = "arn:aws:iam::123456789012:role/path/allow-list";
-    const taken: readonly (readonly [string, unknown])[] = [
-      ["aws/security-group", GROUP],
-      ["aws/security-group", { ...GROUP, permission: { protocol: "all" } }],
-      [
-        "aws/security-group",
-        { ...GROUP, region: "us-gov-west-1", permission: { protocol: "udp", port: "0-65535" } },
-      ],
-      [
-        "aws/security-group",
-        { ...GROUP, region: "ap-southeast-7", endpoint: "https://vpce-1.example:8443/ec2" },
-      ],
-      [
-        "aws/security-group",
-        { ...GROUP, endpoint: "env:EC2_URL", role, limit: 60, exclusive: true },
-      ],
-      ["aws/security-group", { ...GROUP, role: { arn: role, externalId: "acme-1" } }],
-      ["aws/security-group", { ...GROUP, role: { arn: "arn:aws-cn:iam::123456789012:role/x" } }],
-      ["memory", { id: "demo", limit: 3 }],
-    ];
-    for (const [name, settings] of taken) {
-      const parsed = kindOf(name).schema.parse(settings);
-      assert.deepEqual(parsed, settings);
-      assert.deepEqual(kindOf(name).schema.parse(parsed), settings);
-    }
-  },
-);
+test("schema takes what it should and changes nothing, so that stored settings can be parsed again", () => {
+  const role = "arn:aws:iam::123456789012:role/path/allow-list";
+  const taken: readonly (readonly [string, unknown])[] = [
+    ["aws/security-group", GROUP],
+    ["aws/security-group", { ...GROUP, permission: { protocol: "all" } }],
+    [
+      "aws/security-group",
+      { ...GROUP, region: "us-gov-west-1", permission: { protocol: "udp", port: "0-65535" } },
+    ],
+    [
+      "aws/security-group",
+      { ...GROUP, region: "ap-southeast-7", endpoint: "https://vpce-1.example:8443/ec2" },
+    ],
+    ["aws/security-group", { ...GROUP, endpoint: "env:EC2_URL", role, limit: 60, exclusive: true }],
+    ["aws/security-group", { ...GROUP, role: { arn: role, externalId: "acme-1" } }],
+    ["aws/security-group", { ...GROUP, role: { arn: "arn:aws-cn:iam::123456789012:role/x" } }],
+    ["memory", { id: "demo", limit: 3 }],
+  ];
+  for (const [name, settings] of taken) {
+    const parsed = kindOf(name).schema.parse(settings);
+    assert.deepEqual(parsed, settings);
+    assert.deepEqual(kindOf(name).schema.parse(parsed), settings);
+  }
+});
 
 test("schema says what is wrong, where, and what to write instead", () => {
   const wrong = (settings: Record<string, unknown>) =>
@@ -169,40 +159,36 @@ test("schema can be shown to editors as JSON Schema", () => {
   }
 });
 
-test(
-  "create() refuses an endpoint that the environment does not give, naming the variable " +
-    "and no value",
-  async () => {
-    const cases = [
-      {
-        settings: { ...GROUP, endpoint: "env:EC2_URL" },
-        env: {},
-        says: /EC2_URL, which is not set/,
-      },
-      {
-        settings: { ...GROUP, endpoint: "env:EC2_URL" },
-        env: { EC2_URL: "https://a:canary@b" },
-        says: /EC2_URL, which is no/,
-      },
-      {
-        settings: GROUP,
-        env: { AWS_ENDPOINT_URL: "canary" },
-        says: /AWS_ENDPOINT_URL, which is no/,
-      },
-      { settings: GROUP, env: { AWS_ENDPOINT_URL_STS: "canary" }, says: /AWS_ENDPOINT_URL_STS/ },
-    ];
-    for (const { settings, env, says } of cases) {
-      const config = configOf("aws/security-group", settings);
-      const context = { world: virtualWorld(), env, memory: memoryTargets() };
-      await assert.rejects(kindOf("aws/security-group").create(config, context), (error: Error) => {
-        assert.equal(error.name, "TargetError");
-        assert.match(error.message, says);
-        assert(!error.message.includes("canary"));
-        return true;
-      });
-    }
-  },
-);
+test("create() refuses an endpoint that the environment does not give, naming the variable and no value", async () => {
+  const cases = [
+    {
+      settings: { ...GROUP, endpoint: "env:EC2_URL" },
+      env: {},
+      says: /EC2_URL, which is not set/,
+    },
+    {
+      settings: { ...GROUP, endpoint: "env:EC2_URL" },
+      env: { EC2_URL: "https://a:canary@b" },
+      says: /EC2_URL, which is no/,
+    },
+    {
+      settings: GROUP,
+      env: { AWS_ENDPOINT_URL: "canary" },
+      says: /AWS_ENDPOINT_URL, which is no/,
+    },
+    { settings: GROUP, env: { AWS_ENDPOINT_URL_STS: "canary" }, says: /AWS_ENDPOINT_URL_STS/ },
+  ];
+  for (const { settings, env, says } of cases) {
+    const config = configOf("aws/security-group", settings);
+    const context = { world: virtualWorld(), env, memory: memoryTargets() };
+    await assert.rejects(kindOf("aws/security-group").create(config, context), (error: Error) => {
+      assert.equal(error.name, "TargetError");
+      assert.match(error.message, says);
+      assert(!error.message.includes("canary"));
+      return true;
+    });
+  }
+});
 
 test("create() of the kind memory gives every target of one id the same contents", async () => {
   const context = { world: virtualWorld(), env: {}, memory: memoryTargets() };

@@ -264,29 +264,26 @@ test("parseDelivery() takes nothing from __proto__ members", () => {
   assert.equal(Object.hasOwn(Object.prototype, "specversion"), false);
 });
 
-test(
-  "parseDelivery() never throws, and never takes an event that was tampered with for " + "another",
-  () => {
-    const text = body();
-    const snapshot = parsed(text);
-    fc.assert(
-      fc.property(
-        fc.nat(text.length),
-        fc.nat(5),
-        fc.oneof(fc.string({ maxLength: 3 }), fc.constantFrom("{", "}", '"', ",", "null", "-")),
-        (at, cut, put) => {
-          const reading = parseDelivery(text.slice(0, at) + put + text.slice(at + cut));
-          if (reading.kind === "invalid") assert(reading.problems.length > 0);
-          else {
-            assert.equal(reading.snapshot.cluster, snapshot.cluster);
-            assert.deepEqual(reading.snapshot.generation, snapshot.generation);
-          }
-        },
-      ),
-      { numRuns: 2000 },
-    );
-  },
-);
+test("parseDelivery() never throws, and never takes an event that was tampered with for another", () => {
+  const text = body();
+  const snapshot = parsed(text);
+  fc.assert(
+    fc.property(
+      fc.nat(text.length),
+      fc.nat(5),
+      fc.oneof(fc.string({ maxLength: 3 }), fc.constantFrom("{", "}", '"', ",", "null", "-")),
+      (at, cut, put) => {
+        const reading = parseDelivery(text.slice(0, at) + put + text.slice(at + cut));
+        if (reading.kind === "invalid") assert(reading.problems.length > 0);
+        else {
+          assert.equal(reading.snapshot.cluster, snapshot.cluster);
+          assert.deepEqual(reading.snapshot.generation, snapshot.generation);
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  );
+});
 
 test("parseDelivery() of ten thousand nodes gives what parseSnapshot() gives", () => {
   const nodes = Array.from({ length: 10_000 }, (_, index) => ({
@@ -410,18 +407,15 @@ for (const kind of Object.keys(KINDS) as ProblemKind[]) {
   });
 }
 
-test(
-  "problemDocument() carries problems, the held generation and the time where they are " + "given",
-  () => {
-    const held = { epoch: 7, sequence: 1042 };
-    const problem = { path: "nodes[0].uid", message: "Cannot" };
-    const options = { detail: "d", problems: [problem], held, time: "2026-11-20T21:00:05Z" };
-    const document = problemDocument("stale", 409, options);
-    assert.deepEqual(document, { ...document, ...options, status: 409 });
-    assert.deepEqual(parseProblemDocument(JSON.parse(JSON.stringify(document))), document);
-    assert.equal(problemDocument("other-cluster", 409, { detail: "d", held: null }).held, null);
-  },
-);
+test("problemDocument() carries problems, the held generation and the time where they are given", () => {
+  const held = { epoch: 7, sequence: 1042 };
+  const problem = { path: "nodes[0].uid", message: "Cannot" };
+  const options = { detail: "d", problems: [problem], held, time: "2026-11-20T21:00:05Z" };
+  const document = problemDocument("stale", 409, options);
+  assert.deepEqual(document, { ...document, ...options, status: 409 });
+  assert.deepEqual(parseProblemDocument(JSON.parse(JSON.stringify(document))), document);
+  assert.equal(problemDocument("other-cluster", 409, { detail: "d", held: null }).held, null);
+});
 
 test("parseProblemDocument() gives null for other people's pages", () => {
   for (const value of [null, "<html>", {}, { type: "about:blank" }, { message: "Forbidden" }]) {

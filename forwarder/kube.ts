@@ -292,9 +292,18 @@ function namespaceOf(config: KubeConfig): string {
  * TLS material and credentials of one request. Only a proxy's agent is taken over: the library's
  * others do not keep connections.
  */
-async function requestOptions(
-  config: KubeConfig,
-): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
+type Credentials = RequestOptions & { readonly headers: OutgoingHttpHeaders };
+
+// A credential plug-in is a process: while one is asked, nobody starts another.
+const asked = new WeakMap<KubeConfig, Promise<Credentials>>();
+
+function requestOptions(config: KubeConfig): Promise<Credentials> {
+  const asking = asked.get(config) ?? askCredentials(config).finally(() => asked.delete(config));
+  asked.set(config, asking);
+  return asking;
+}
+
+async function askCredentials(config: KubeConfig): Promise<Credentials> {
   const options: RequestOptions = { headers: {} };
   try {
     await config.applyToHTTPSOptions(options);

@@ -29,7 +29,7 @@ export interface PlanQuestion {
  * | ours                      | stays, whatever its shape      | unwanted: its grace begins   |
  * | somebody's, identical     | borrowed: counts as covered    | foreign: untouched           |
  * | somebody's, wider         | foreign: ours is added beside  | foreign: untouched           |
- * | of another list of ours   | as somebody's                  | orphaned: `prune` removes it |
+ * | of another list of ours   | as somebody's                  | orphaned: counted, untouched |
  */
 export interface Plan {
   readonly owned: readonly Cidr[];

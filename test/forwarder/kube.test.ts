@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -112,4 +112,37 @@ test("openKube() shows no line of a kubeconfig that it cannot read", (t) => {
     );
   }
   assert.throws(() => open({ kind: "file", path: "/nowhere/kubeconfig" }), /does not exist/);
+});
+
+test("read() asks a slow credential plug-in once, however often it is tried again meanwhile", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "kube-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const plugin = join(folder, "plugin");
+  const tally = join(folder, "tally");
+  writeFileSync(plugin, `#!/bin/sh\necho asked >> ${tally}\nsleep 1\necho SECRET\n`, {
+    mode: 0o755,
+  });
+  const exec = {
+    apiVersion: "client.authentication.k8s.io/v1",
+    command: plugin,
+    interactiveMode: "Never",
+  };
+  const text = JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "a",
+    clusters: [{ name: "a", cluster: { server: "http://127.0.0.1:1" } }],
+    users: [{ name: "a", user: { exec } }],
+    contexts: [{ name: "a", context: { cluster: "a", user: "a" } }],
+  });
+  const kube = open({ kind: "text", text });
+  t.after(() => kube.close());
+  const impatient = Array.from({ length: 3 }, () =>
+    kube.read(NAMESPACE, { signal: AbortSignal.timeout(50), timeoutMs: 5_000 }).catch(() => null),
+  );
+  await Promise.all(impatient);
+  const patient = await kube.read(NAMESPACE, request).catch((error: Error) => error.message);
+  assert.match(String(patient), /no ExecCredential/);
+  assert.doesNotMatch(String(patient), /SECRET/);
+  assert.equal(readFileSync(tally, "utf8"), "asked\n");
 });

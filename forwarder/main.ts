@@ -116,9 +116,19 @@ async function runAll(
   }
 }
 
+/** What a Lease's retries every second have to say in the same words is logged this seldom. */
+const REPEAT_LOG_MS = 60_000;
+
 function emitter({ world, onEvent }: ForwarderOptions): Emit {
+  let said: { readonly message: string; readonly at: number } | null = null;
+  const isRepeated = (event: ForwarderEvent) => {
+    if (event.kind !== "lease-failed") return false;
+    if (event.message === said?.message && event.at - said.at < REPEAT_LOG_MS) return true;
+    said = { message: event.message, at: event.at };
+    return false;
+  };
   return (event) => {
-    logEvent(world.log, event);
+    if (!isRepeated(event)) logEvent(world.log, event);
     try {
       onEvent?.(event);
     } catch (error) {

@@ -13,8 +13,8 @@ export type Clocks = Readonly<Record<string, Instant>>;
 export interface Slot {
   readonly list: string;
   /**
-   * The target's own configuration without secrets, so that `prune` finds what the file no longer
-   * names.
+   * The target's own configuration without secrets: what was written where, also
+   * when the file no longer names it.
    */
   readonly config: Readonly<Record<string, unknown>>;
   /**

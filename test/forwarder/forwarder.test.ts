@@ -478,3 +478,14 @@ test("runForwarder() goes on when the clock is set back", async (t) => {
     withinMs: 6 * MINUTE_MS,
   });
 });
+
+test("runForwarder() says once a minute, not once a second, that its Lease is out of reach", async (t) => {
+  const stage = await stageOf(t);
+  stage.server.faults.add("lease", { kind: "status", status: 403 });
+  const forwarder = forward(t, stage);
+  for (let second = 0; second < 130; second += 1) await stage.world.advance(1_000);
+  const tries = forwarder.events.filter(({ kind }) => kind === "lease-failed").length;
+  const said = stage.world.lines.filter((line) => JSON.stringify(line).includes("lease-failed"));
+  assert(tries > 20, `${tries} tries`);
+  assert(said.length >= 2 && said.length <= 4, `${said.length} lines for ${tries} tries`);
+});

@@ -7,7 +7,8 @@ import type { Instant, Slot } from "./core/record.ts";
 import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { Generation } from "./core/snapshot.ts";
 import { judge } from "./core/verdict.ts";
-import { readSlots, readSnapshots, type SyncContext, troubled, troubleOf } from "./sync.ts";
+import { readSlots, readSnapshots, troubled, troubleOf } from "./recall.ts";
+import type { SyncContext } from "./sync.ts";
 import { TargetError } from "./targets/target.ts";
 import { withTimeout } from "./world.ts";
 

@@ -16,7 +16,7 @@ import type { Store } from "../lib/stores/store.ts";
 import { type SyncContext, type SyncOptions, type SyncOutcome, sync } from "../lib/sync.ts";
 import { MEMORY_TRAITS, memoryTarget, memoryTargets } from "../lib/targets/memory.ts";
 import type { Target } from "../lib/targets/target.ts";
-import { snapshot } from "./core/cases.ts";
+import { hosts, node, snapshot } from "./core/cases.ts";
 import { type VirtualWorld, virtualWorld } from "./virtual-world.ts";
 
 /** Done around a call to a target: may throw instead of it, after it, or wait. */
@@ -173,4 +173,24 @@ export function reportOf(outcome: SyncOutcome, target?: string): ListReport {
   const found = outcome.targets.find((one) => target === undefined || one.config.name === target);
   if (found === undefined) throw new Error(`No report of ${target}`);
   return found.report;
+}
+
+/** `count` nodes with the addresses of `hosts(count, first)`, called n1, n2 …. */
+export function nodes(count: number, first = 1): Node[] {
+  return hosts(count, first).map((host, index) =>
+    node(`n${first + index}`, [host.replace("/32", "")]),
+  );
+}
+
+/**
+ * The same truth again after a while, as a heartbeat, and a resync: what the passing of time does.
+ */
+export async function timePasses(
+  room: Corridor,
+  ms: number,
+  given: readonly Node[],
+): Promise<SyncOutcome> {
+  await room.world.advance(ms);
+  await room.deliver(given);
+  return room.run("resync");
 }

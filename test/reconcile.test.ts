@@ -17,21 +17,11 @@ import {
   policy,
   REMOVAL,
 } from "./core/cases.ts";
-import { type Corridor, corridor, reportOf } from "./corridor.ts";
+import { type Corridor, corridor, nodes, reportOf, timePasses } from "./corridor.ts";
 
 /* Cases in which a turn met something new between its own steps. Each of them went wrong once. */
 
-const nodes = (count: number, first = 1) =>
-  hosts(count, first).map((host, index) => node(`n${first + index}`, [host.replace("/32", "")]));
-
 const NO_GRACE = { ...REMOVAL, graceMs: 0 };
-
-/** The same truth again after a while, and a resync. */
-async function timePasses(room: Corridor, ms: number, given: ReturnType<typeof nodes>) {
-  await room.world.advance(ms);
-  await room.deliver(given);
-  return room.run("resync");
-}
 
 /** Everything that was ever removed, by the audit lines. */
 function removedBy(room: Corridor): readonly unknown[] {

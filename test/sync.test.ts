@@ -17,19 +17,9 @@ import {
   policy,
   REMOVAL,
 } from "./core/cases.ts";
-import { type Corridor, corridor, reportOf } from "./corridor.ts";
-
-const nodes = (count: number, first = 1) =>
-  hosts(count, first).map((host, index) => node(`n${first + index}`, [host.replace("/32", "")]));
+import { corridor, nodes, reportOf, timePasses } from "./corridor.ts";
 
 const unavailable = () => new TargetError("unavailable", "Cannot reach it: the line is cut");
-
-/** Delivers the same truth again, as a heartbeat, and resyncs: what the passing of time does. */
-async function timePasses(room: Corridor, ms: number, given: ReturnType<typeof nodes>) {
-  await room.world.advance(ms);
-  await room.deliver(given);
-  return room.run("resync");
-}
 
 test("sync() brings a hundred joining nodes onto a target with two reads and one write", async () => {
   const room = corridor({ policy: policy([list()]) });

@@ -21,8 +21,7 @@ export function signWith(keys: readonly SigningKey[]): Authenticator {
 
 /**
  * Signs with the keys of a file, one a line, all of them, so that a receiver may know the old or
- * the
- * new one. The file is read for every delivery, because mounted secrets change in place; while it
+ * the new one. The file is read for every delivery, because mounted secrets change in place; while it
  * cannot be read, the last keys that could are used, and `warn` says so.
  */
 export function signWithFile(path: string, warn: (message: string) => void): Authenticator {
@@ -39,6 +38,15 @@ export function signWithFile(path: string, warn: (message: string) => void): Aut
     }
     return signWith(known.keys)(body, delivery);
   };
+}
+
+/** The keys of a file as they stand now; rejects with a sentence that shows none of them. */
+export async function readKeys(path: string): Promise<readonly SigningKey[]> {
+  try {
+    return parseKeys(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new Error(`Cannot read the signing keys in ${path}: ${errorText(error)}`);
+  }
 }
 
 function parseKeys(text: string): readonly SigningKey[] {

@@ -26,9 +26,10 @@ const VARIABLES = {
 
 /** Follows one cluster and delivers its nodes, until the process is asked to end. */
 export async function runForward(options: ForwardOptions, shell: Shell): Promise<number> {
-  const [{ parseSettings }, { runForwarder }] = await Promise.all([
+  const [{ parseSettings }, { runForwarder }, { readKeys }] = await Promise.all([
     import("../../forwarder/settings.ts"),
     import("../../forwarder/main.ts"),
+    import("../../forwarder/authenticator.ts"),
   ]);
   const flags = Object.entries(VARIABLES).flatMap(([flag, name]) => {
     const value = options[flag as keyof typeof VARIABLES];
@@ -50,7 +51,10 @@ export async function runForward(options: ForwardOptions, shell: Shell): Promise
   const world = makeWorld(
     makeLogger(logLevelOf(shell.env), { log: shell.stderr, audit: shell.stderr }),
   );
+  const { credential } = reading.settings;
   try {
+    // Wrong from the beginning is a mistake to be told at once; later it may be a rotation.
+    if (credential.kind === "secret-file") await readKeys(credential.path);
     await runForwarder(reading.settings, {
       world,
       signal: shell.signal,

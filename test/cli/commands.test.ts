@@ -489,9 +489,21 @@ test("forward says everything that is missing, each with the variable that would
   assert.equal(outside.code, 2);
   assert.match(outside.stderr, /^Cannot find an API server: .*--kubeconfig\n$/);
   const env = { KUBE_ALLOWLIST_CLUSTER: "Not a name!" };
-  const unreadable = await run(["forward", ...flags, "--kubeconfig", "/none"], { env });
+  const folder = mkdtempSync(join(tmpdir(), "kube-allowlist-cli-"));
+  const forwardWith = async (key: string) => {
+    const file = join(folder, "key");
+    writeFileSync(file, key);
+    const given = [...flags.slice(0, -1), file, "--kubeconfig", "/none"];
+    return run(["forward", ...given], { env });
+  };
+  const unreadable = await forwardWith(CANARIES.EU_KEY);
   assert.equal(unreadable.code, 2, "a flag outweighs its variable");
-  assert.match(unreadable.stderr, /does not exist/);
+  assert.match(unreadable.stderr, /\/none: it does not exist/);
+  const malformed = await forwardWith("hello");
+  assert.equal(malformed.code, 2);
+  assert.match(malformed.stderr, /^Cannot read the signing keys in .*key: /);
+  assert.doesNotMatch(malformed.stderr, /hello/);
+  rmSync(folder, { recursive: true });
 });
 
 test("the program ends with 2 for what it does not know, and helps with examples", async () => {

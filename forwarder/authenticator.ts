@@ -21,8 +21,8 @@ export function signWith(keys: readonly SigningKey[]): Authenticator {
 
 /**
  * Signs with the keys of a file, one a line, all of them, so that a receiver may know the old or
- * the new one. The file is read for every delivery, because mounted secrets change in place; while it
- * cannot be read, the last keys that could are used, and `warn` says so.
+ * the new one. The file is read for every delivery, because mounted secrets change in place; while
+ * it cannot be read, the last keys that could are used, and `warn` says so.
  */
 export function signWithFile(path: string, warn: (message: string) => void): Authenticator {
   let known: { readonly text: string; readonly keys: readonly SigningKey[] } | null = null;

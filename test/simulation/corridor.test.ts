@@ -131,7 +131,10 @@ function wanted({ admitted }: Play): Cidr[] {
   return [...new Set(addresses)].filter((address) => bounds.covers(address)).toSorted();
 }
 
-/** P1, P2, P3 and P7, after a step of one process: nothing was admitted between judging and removing. */
+/**
+ * P1, P2, P3 and P7, after a step of one process: nothing was admitted between judging and
+ * removing.
+ */
 function check(play: Play, audited: number, label: string): void {
   const { room } = play;
   const desired = addressSet(wanted(play));

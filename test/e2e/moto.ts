@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   AuthorizeSecurityGroupIngressCommand,
   CreateSecurityGroupCommand,
@@ -127,10 +128,9 @@ function asEc2(client: EC2Client): Ec2 {
       );
     },
     async rules(groupId) {
-      const answer = await client.send(
-        new DescribeSecurityGroupRulesCommand({
-          Filters: [{ Name: "group-id", Values: [groupId] }],
-        }),
+      const Filters = [{ Name: "group-id", Values: [groupId] }];
+      const answer = await patiently(() =>
+        client.send(new DescribeSecurityGroupRulesCommand({ Filters })),
       );
       const ingress = (answer.SecurityGroupRules ?? []).filter((rule) => !rule.IsEgress);
       const rules = ingress.map((rule) => ({
@@ -142,6 +142,23 @@ function asEc2(client: EC2Client): Ec2 {
       return rules.toSorted(compareRules);
     },
   };
+}
+
+const READ_TRIES_MAX = 10;
+const READ_PAUSE_MS = 300;
+
+// moto answers a read with 500 and a page of HTML while another of its threads changes the group.
+// That says nothing about the product, whose own reads meet it as any other failure.
+async function patiently<T>(read: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata;
+      if (status?.httpStatusCode !== 500 || tries === READ_TRIES_MAX) throw error;
+      await sleep(READ_PAUSE_MS);
+    }
+  }
 }
 
 function permissionOf(rule: Rule) {

@@ -12,6 +12,7 @@ import { freePort, startChild, temporaryFolder } from "./child.ts";
 import { eventually } from "./eventually.ts";
 
 const READY_WITHIN_MS = 60_000;
+const READ_WITHIN_MS = 10_000;
 const REGION = "eu-west-1";
 
 /** A third-party EC2 over HTTP. It differs from AWS: assert only what it does right. */
@@ -128,10 +129,13 @@ function asEc2(client: EC2Client): Ec2 {
       );
     },
     async rules(groupId) {
-      const Filters = [{ Name: "group-id", Values: [groupId] }];
-      const answer = await patiently(() =>
-        client.send(new DescribeSecurityGroupRulesCommand({ Filters })),
-      );
+      const command = new DescribeSecurityGroupRulesCommand({
+        Filters: [{ Name: "group-id", Values: [groupId] }],
+      });
+      // moto answers 500 where a read meets somebody's write; such an answer says nothing.
+      const answer = await eventually("the rules are read", () => client.send(command), {
+        withinMs: READ_WITHIN_MS,
+      });
       const ingress = (answer.SecurityGroupRules ?? []).filter((rule) => !rule.IsEgress);
       const rules = ingress.map((rule) => ({
         cidr: rule.CidrIpv4 ?? rule.CidrIpv6 ?? "",

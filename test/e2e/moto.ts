@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   AuthorizeSecurityGroupIngressCommand,
   CreateSecurityGroupCommand,
@@ -146,23 +145,6 @@ function asEc2(client: EC2Client): Ec2 {
       return rules.toSorted(compareRules);
     },
   };
-}
-
-const READ_TRIES_MAX = 10;
-const READ_PAUSE_MS = 300;
-
-// moto answers a read with 500 and a page of HTML while another of its threads changes the group.
-// That says nothing about the product, whose own reads meet it as any other failure.
-async function patiently<T>(read: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await read();
-    } catch (error) {
-      const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata;
-      if (status?.httpStatusCode !== 500 || tries === READ_TRIES_MAX) throw error;
-      await sleep(READ_PAUSE_MS);
-    }
-  }
 }
 
 function permissionOf(rule: Rule) {

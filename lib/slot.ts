@@ -44,7 +44,9 @@ export function unchecked(turn: Place, slot: Slot | null): Slot {
 }
 
 function reportBefore(turn: Place, slot: Slot | null): ListReport {
-  return slot?.report ?? blankReport(turn.list.name, turn.config.name);
+  const report = slot?.report ?? blankReport(turn.list.name, turn.config.name);
+  // A list that was renamed inherits what was remembered, not the name it was said under.
+  return { ...report, list: turn.list.name };
 }
 
 function failedReport(report: ListReport, error: TargetError): ListReport {

@@ -345,3 +345,17 @@ test("statusOf() does not call converged what a newer truth has not reached yet"
   const status = await statusOf(room.context, room.context.policy.lists);
   assert.deepEqual([status.lists[0]?.state, status.lists[0]?.reason], ["pending", "batch"]);
 });
+
+test("reconcile() reports a renamed list under its new name, also when it cannot read", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(3));
+  const after = corridor({
+    policy: policy([list({ name: "db2", formerly: ["db"] })]),
+    world: room.world,
+    store: room.store,
+    contents: room.contents,
+  });
+  after.interfere(() => Promise.reject(new TargetError("unavailable", "Cannot read it")));
+  const outcome = await after.run("resync");
+  assert.deepEqual([reportOf(outcome).list, reportOf(outcome).reason], ["db2", "unavailable"]);
+});

@@ -68,6 +68,7 @@ export function makeWiring(options: WiringOptions): Wiring {
   const store = options.store ?? makeStore(options);
   const logs = { store, prefix: "", world };
   const memory = options.memory ?? memoryTargets();
+  const secret = (reference: string) => resolveSecret(reference, options);
   const targets = new Map<string, Promise<Target>>();
   const trimmed = new Map<string, number>();
   const clusterLog = (name: string) =>
@@ -87,10 +88,10 @@ export function makeWiring(options: WiringOptions): Wiring {
     world,
     clusterLog,
     objectLog,
-    traitsOf: (target) => kindOf(target).traits,
+    traitsOf: (target) => kindOf(target).traits(target.settings),
     targetOf(target) {
       const made =
-        targets.get(target.name) ?? kindOf(target).create(target, { world, env, memory });
+        targets.get(target.name) ?? kindOf(target).create(target, { world, env, memory, secret });
       targets.set(target.name, made);
       // What could not be made is tried again: credentials and networks come back.
       made.catch(() => targets.delete(target.name));

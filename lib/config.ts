@@ -54,7 +54,12 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
   const store = parseStore(root.store, reader);
   const clusters = entriesOf(root.clusters).map(([name, raw]) => parseCluster(name, raw, reader));
   refuseSharedReferences(entriesOf(root.clusters), reader);
-  const context = { reader, kinds, clusters: entriesOf(root.clusters).map(([name]) => name) };
+  const context = {
+    reader,
+    kinds,
+    installation: head?.installation ?? "",
+    clusters: entriesOf(root.clusters).map(([name]) => name),
+  };
   const lists = entriesOf(root.lists).map(([name, raw]) => parseList(name, raw, context));
   refuseSharedSlots(lists, reader);
   refuseSharedNames(lists, reader);

@@ -148,7 +148,7 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
   const { target, list, policy, world } = turn;
   const { verb, cidrs } = errand;
   assert(cidrs.length > 0 && cidrs.length <= target.traits.batchMax, "a batch is within its limit");
-  const batch = { verb, cidrs, text: markerText(policy.installation, list.name) };
+  const batch = { verb, cidrs, text: markerText(policy.installation, list.name), instead: [] };
   const place = { list: list.name, target: target.name };
   const line = { ...turn.cause, ...place, action: verb, entries: cidrs };
   try {

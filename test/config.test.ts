@@ -38,7 +38,7 @@ const settingsShape = z.strictObject({
 function kindNamed(name: string, marking: Traits["marking"]): Kinds[string] {
   return {
     schema: settingsShape,
-    traits: { ...TRAITS, marking },
+    traits: () => ({ ...TRAITS, marking }),
     identify: (settings) => ({ name: `${name}/${settings.id}`, object: `${name}.${settings.id}` }),
   };
 }
@@ -132,6 +132,7 @@ test("parseConfig() fills in every default", () => {
           kind: "test/group",
           name: "test/group/one",
           object: "test/group.one",
+          owner: { installation: "acme", list: "web", formerly: [] },
           exclusive: false,
           limit: null,
           settings: { id: "one" },
@@ -179,7 +180,8 @@ test("parseConfig() reads every setting", () => {
   assert.deepEqual(config.auth.east?.signature?.keys, ["env:NEW", "file:/run/old key"]);
   const web = config.lists[0];
   assert.equal(web?.gate, false);
-  assert.deepEqual(web?.formerly, ["a", "z"]);
+  // The oldest first, as the file says: it names the containers of the list.
+  assert.deepEqual(web?.formerly, ["z", "a"]);
   assert.deepEqual(web?.removal, {
     policy: "add-only",
     graceMs: 0,

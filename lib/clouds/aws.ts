@@ -9,6 +9,7 @@ import {
 import type { Family } from "../core/cidr.ts";
 import type { TargetErrorKind } from "../core/report.ts";
 import { type World, withTimeout } from "../world.ts";
+import { CloudError, kindOfStatus, retryAfterOf } from "./error.ts";
 
 /** One inbound rule of a security group, as EC2 wrote it. */
 export interface IngressRule {
@@ -37,7 +38,7 @@ export interface IngressChange extends IngressPermission {
 
 /**
  * The three calls that a security group needs. Each makes one attempt, honours its signal, takes at
- * most {@link CALL_MS_MAX} and rejects only with AwsError.
+ * most {@link CALL_MS_MAX} and rejects only with CloudError.
  */
 export interface SecurityGroupClient {
   /**
@@ -71,39 +72,6 @@ const PAGE_RULES_MAX = 1_000;
 const PAGES_MAX = 50;
 const ROLE_SESSION_S = 3_600;
 const ROLE_REFRESH_MS = 300_000;
-const RETRY_AFTER_MS_MAX = 300_000;
-
-/**
- * What AWS or the way there answered. Holds AWS's error code, never its text: that may quote
- * headers, signatures and tokens, and whatever an error holds ends up in a log some day.
- */
-export class AwsError extends Error {
-  override readonly name = "AwsError";
-  readonly kind: TargetErrorKind;
-  readonly code: string;
-  /** As IAM writes it: `ec2:DescribeSecurityGroupRules`. */
-  readonly operation: string;
-  readonly retryAfterMs: number | null;
-
-  constructor(
-    kind: TargetErrorKind,
-    code: string,
-    options: {
-      readonly operation: string;
-      readonly status?: number | null;
-      readonly requestId?: string | null;
-      readonly retryAfterMs?: number | null;
-    },
-  ) {
-    const status = options.status ? [`HTTP ${options.status}`] : [];
-    const request = options.requestId ? [`request ${options.requestId}`] : [];
-    super([`${options.operation} ended in ${code}`, ...status, ...request].join(", "));
-    this.kind = kind;
-    this.code = code;
-    this.operation = options.operation;
-    this.retryAfterMs = options.retryAfterMs ?? null;
-  }
-}
 
 // Sources: error codes of the EC2 and STS API references and of Node's sockets.
 const KIND_BY_CODE: Readonly<Record<string, TargetErrorKind>> = {
@@ -179,7 +147,7 @@ const REQUEST_ID = /^[0-9A-Za-z-]{1,64}$/;
 export function awsErrorOf(
   thrown: unknown,
   options: { readonly operation: string; readonly now: number },
-): AwsError {
+): CloudError {
   const error = fieldsOf(thrown);
   const metadata = fieldsOf(error.$metadata);
   const status = typeof metadata.httpStatusCode === "number" ? metadata.httpStatusCode : null;
@@ -187,31 +155,21 @@ export function awsErrorOf(
   const name = error.name === "Error" ? (error.code ?? error.name) : error.name;
   const code = typeof name === "string" && CODE.test(name) ? name : UNREADABLE;
   const requestId = metadata.requestId;
-  return new AwsError(kindOf(code, status), code, {
+  return new CloudError(kindOf(code, status), code, {
     operation: options.operation,
     status,
     requestId: typeof requestId === "string" && REQUEST_ID.test(requestId) ? requestId : null,
-    retryAfterMs: retryAfterOf(fieldsOf(error.$response), options.now),
+    retryAfterMs: retryAfterOf(
+      fieldsOf(fieldsOf(error.$response).headers)["retry-after"],
+      options.now,
+    ),
   });
 }
 
 function kindOf(code: string, status: number | null): TargetErrorKind {
   const known = Object.hasOwn(KIND_BY_CODE, code) ? KIND_BY_CODE[code] : undefined;
   if (known !== undefined) return known;
-  if (code.startsWith("Throttl") || status === 429) return "throttled";
-  if (status === 401 || status === 403) return "denied";
-  // No status: the network, or an answer that could not be read. 408 and 425 ask for another try.
-  if (status === null || status < 400 || status >= 500 || status === 408 || status === 425) {
-    return "unavailable";
-  }
-  return "invalid";
-}
-
-function retryAfterOf(response: Readonly<Record<string, unknown>>, now: number): number | null {
-  const value = fieldsOf(response.headers)["retry-after"];
-  if (typeof value !== "string") return null;
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now;
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MS_MAX);
+  return code.startsWith("Throttl") ? "throttled" : kindOfStatus(status);
 }
 
 function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
@@ -263,23 +221,23 @@ export function openSecurityGroups(
   };
 }
 
-/** One attempt of one operation, with everything it may throw as AwsError. */
+/** One attempt of one operation, with everything it may throw as CloudError. */
 function calling<T>(
   operation: string,
   options: { readonly session: Session; readonly world: World; readonly signal: AbortSignal },
   work: (client: EC2Client, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const { session, world } = options;
-  const reason = () => new AwsError("unavailable", "TimeoutError", { operation });
+  const reason = () => new CloudError("unavailable", "TimeoutError", { operation });
   return withTimeout(world, CALL_MS_MAX, { signal: options.signal, reason }, async (signal) => {
     try {
       return await work(await session.client(signal), signal);
     } catch (thrown) {
       const options = { operation, now: world.now() };
-      const error = thrown instanceof AwsError ? thrown : awsErrorOf(thrown, options);
+      const error = thrown instanceof CloudError ? thrown : awsErrorOf(thrown, options);
       if (SESSION_ENDED.has(error.code)) session.forget();
       // The SDK names every abort alike; ours knows that the time was over.
-      if (error.code === "AbortError" && signal.reason instanceof AwsError) throw signal.reason;
+      if (error.code === "AbortError" && signal.reason instanceof CloudError) throw signal.reason;
       throw error;
     }
   });
@@ -335,8 +293,8 @@ function sourceOf(row: SecurityGroupRule): IngressRule["source"] {
 }
 
 /** A read that is not understood whole is no read. */
-function unreadable(): AwsError {
-  return new AwsError("unavailable", UNREADABLE, { operation: "ec2:DescribeSecurityGroupRules" });
+function unreadable(): CloudError {
+  return new CloudError("unavailable", UNREADABLE, { operation: "ec2:DescribeSecurityGroupRules" });
 }
 
 function authorizeCommand(groupId: string, change: IngressChange) {
@@ -435,7 +393,7 @@ async function assumeRole(
     );
     const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = answer.Credentials ?? {};
     if (!AccessKeyId || !SecretAccessKey || !SessionToken || !Expiration) {
-      throw new AwsError("unavailable", UNREADABLE, { operation });
+      throw new CloudError("unavailable", UNREADABLE, { operation });
     }
     return {
       credentials: {
@@ -446,7 +404,7 @@ async function assumeRole(
       expiresAt: Expiration.getTime(),
     };
   } catch (thrown) {
-    if (thrown instanceof AwsError) throw thrown;
+    if (thrown instanceof CloudError) throw thrown;
     throw awsErrorOf(thrown, { operation, now: options.world.now() });
   }
 }

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { aggregate } from "../core/aggregate.ts";
 import { prefixLengthOf, sortCidrs } from "../core/cidr.ts";
 import type { List, Removal, Source, TargetConfig } from "../core/list.ts";
+import type { Owner } from "../core/marker.ts";
 import type { Kind } from "../targets/registry.ts";
 import { type Path, type Reader, unknownMessage } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
@@ -18,6 +19,7 @@ const MIN_REMAINING_DEFAULT = 1;
 const LIST_SHAPE = listShape(z.unknown(), z.unknown());
 
 export interface ListContext {
+  readonly installation: string;
   readonly reader: Reader;
   readonly kinds: Kinds;
   readonly clusters: readonly string[];
@@ -42,8 +44,9 @@ export function parseList(name: string, raw: unknown, context: ListContext): Par
     parseSource(source, [...at, "from", index], context),
   );
   refuseEverything(sources, [...at, "from"], reader);
+  const owner = { installation: context.installation, list: name, formerly: namesOf(formerly) };
   const targets = itemsOf(rawTargets).flatMap((target, index) => {
-    const found = parseTarget(target, [...at, "targets", index], context);
+    const found = parseTarget(target, [...at, "targets", index], { ...context, owner });
     return found === null ? [] : [{ index, target: found }];
   });
   const rest = { name, targets, formerly: itemsOf(formerly) };
@@ -54,7 +57,7 @@ export function parseList(name: string, raw: unknown, context: ListContext): Par
     removal: removalOf(parsed.removal),
     targets: targets.map(({ target }) => target),
     gate: parsed.gate ?? true,
-    formerly: (parsed.formerly ?? []).toSorted(),
+    formerly: parsed.formerly ?? [],
   };
   return { ...rest, list };
 }
@@ -116,7 +119,15 @@ function refuseEverything(sources: readonly (Source | null)[], at: Path, reader:
   reader.add(at, message);
 }
 
-function parseTarget(raw: unknown, at: Path, { reader, kinds }: ListContext): TargetConfig | null {
+function namesOf(formerly: unknown): readonly string[] {
+  return itemsOf(formerly).filter((name) => typeof name === "string");
+}
+
+function parseTarget(
+  raw: unknown,
+  at: Path,
+  { reader, kinds, owner }: ListContext & { readonly owner: Owner },
+): TargetConfig | null {
   if (!isRecord(raw)) {
     reader.check(z.record(z.string(), z.unknown()), raw, at);
     return null;
@@ -130,7 +141,7 @@ function parseTarget(raw: unknown, at: Path, { reader, kinds }: ListContext): Ta
     );
     return null;
   }
-  if (kind.traits.marking === "none" && rest.exclusive !== true) {
+  if (kind.traits(rest).marking === "none" && rest.exclusive !== true) {
     const message =
       `Cannot share a target of kind "${name}": its entries carry no marker, so everything ` +
       "on it would be ours; write exclusive: true and list people's own addresses under " +
@@ -142,7 +153,8 @@ function parseTarget(raw: unknown, at: Path, { reader, kinds }: ListContext): Ta
   const limit = settings.limit;
   return {
     kind: name,
-    ...kind.identify(settings),
+    ...kind.identify(settings, owner),
+    owner,
     exclusive: settings.exclusive === true,
     limit: typeof limit === "number" ? limit : null,
     settings,

@@ -1,4 +1,5 @@
 import type { Cidr } from "./cidr.ts";
+import type { Owner } from "./marker.ts";
 
 /**
  * What may be written for a cluster: CIDRs that must contain every address, or single globally
@@ -65,6 +66,8 @@ export interface TargetConfig {
   readonly name: string;
   /** `Target.object`. */
   readonly object: string;
+  /** Whose entries these are: the list that the target belongs to. */
+  readonly owner: Owner;
   /** The operator's word that nobody else writes here; needed where entries carry no marker. */
   readonly exclusive: boolean;
   /** Most entries that may stand on the target, or null to learn it from the backend. */
@@ -83,7 +86,7 @@ export interface List {
   readonly targets: readonly TargetConfig[];
   /** Whether nodes wait for this list (`gate: false` opts out). */
   readonly gate: boolean;
-  /** Earlier names, whose entries this list claims. */
+  /** Earlier names, whose entries this list claims; the oldest first, as the file says. */
   readonly formerly: readonly string[];
 }
 

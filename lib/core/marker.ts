@@ -12,7 +12,7 @@ const LIST_CHARACTERS = 7;
 const MARKER = /^ka1[a-z2-7]{12}(?= |$)/;
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 
-/** The names whose entries a list claims: its own, then those it had formerly. */
+/** The names whose entries a list claims: its own, and those it had formerly, the oldest first. */
 export interface Owner {
   readonly installation: string;
   readonly list: string;
@@ -32,6 +32,19 @@ export function markerOf(installation: string, list: string): string {
 /** The marker, and after a space what people want to read. Code reads the marker only. */
 export function markerText(installation: string, list: string): string {
   return `${markerOf(installation, list)} ${installation}/${list}`;
+}
+
+/** As much of {@link markerText} as a backend takes beside an entry, the marker at least. */
+export function markerWithin(text: string, charactersMax: number): string {
+  return text.length <= charactersMax ? text : (text.split(" ")[0] ?? text);
+}
+
+/**
+ * The name of a list's own container, where a backend marks groups and not entries. The first of
+ * its former names decides, so that a renamed list keeps its container.
+ */
+export function containerOf({ installation, list, formerly }: Owner): string {
+  return markerOf(installation, formerly[0] ?? list);
 }
 
 /**

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { type Cidr, FAMILIES, sortCidrs } from "../core/cidr.ts";
 import type { TargetConfig } from "../core/list.ts";
 import type { ObservedEntry, Traits } from "../core/observation.ts";
+import type { TargetKind } from "./kind.ts";
 import { type Target, TargetError } from "./target.ts";
 
 export const MEMORY_TRAITS: Traits = {
@@ -55,6 +56,15 @@ export function memoryTargets(): MemoryTargets {
     },
   };
 }
+
+/** `memory`: contents of this process, for tests and for trying out. */
+export const memoryKind: TargetKind<z.output<typeof memoryShape>, MemoryTargets> = {
+  shape: memoryShape,
+  traits: () => MEMORY_TRAITS,
+  parts: ({ id }) => ({ object: [id] }),
+  permissions: () => ({ dialect: "scopes", read: [], add: [], remove: [] }),
+  make: memoryTarget,
+};
 
 /**
  * The reference of what a target does, without a backend: writes are all or nothing, an entry that

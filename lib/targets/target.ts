@@ -2,11 +2,19 @@ import type { Cidr } from "../core/cidr.ts";
 import type { Observation, Revision, Traits } from "../core/observation.ts";
 import type { TargetErrorKind } from "../core/report.ts";
 
-/** Entries of one verb. `text` is the marker text to write beside each added entry. */
+/**
+ * Entries of one verb. `text` is the marker text to write beside each added entry. Where a backend
+ * refuses overlaps, an added entry takes the place of the own ones inside it, in the same call.
+ */
 export interface Batch {
   readonly verb: "add" | "remove";
   readonly cidrs: readonly Cidr[];
   readonly text: string;
+  /**
+   * Desired entries inside those that are removed, to be written in the very same call. Never empty
+   * where the backend refuses overlaps and something desired would be uncovered; empty elsewhere.
+   */
+  readonly instead: readonly Cidr[];
 }
 
 /**
@@ -29,7 +37,9 @@ export interface Target {
   observe(signal: AbortSignal): Promise<Observation>;
   /**
    * Idempotent. Rejects only with TargetError; after any rejection the outcome is unknown and the
-   * caller observes again. Never more than `traits.batchMax` entries. Must honour the signal.
+   * caller observes again. Never more than `traits.batchMax` entries, those of `instead` included.
+   * Must honour the signal. A backend that only replaces whole lists is read right before the write
+   * and looked at right after; what somebody else wrote in between is a `conflict`.
    */
   apply(batch: Batch, revision: Revision, signal: AbortSignal): Promise<Revision>;
 }

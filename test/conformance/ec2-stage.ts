@@ -3,8 +3,6 @@ import { type Ec2Groups, ec2Groups } from "../../cli/embedded/ec2-groups.ts";
 import type { SecurityGroupClient } from "../../lib/clouds/aws.ts";
 import { type Cidr, parseCidr } from "../../lib/core/cidr.ts";
 import { securityGroupTarget } from "../../lib/targets/aws/security-group.ts";
-import { memoryTargets } from "../../lib/targets/memory.ts";
-import { kinds } from "../../lib/targets/registry.ts";
 import type { Target } from "../../lib/targets/target.ts";
 import {
   type Ec2Fault,
@@ -13,7 +11,8 @@ import {
   fakeSecurityGroups,
   faultyEc2,
 } from "../fakes/ec2.ts";
-import { virtualWorld } from "../virtual-world.ts";
+import { makeTarget } from "../targets/making.ts";
+import { FOREIGN, RACER } from "./play.ts";
 import type { Fault, Stage, StageOptions, Verb } from "./target.ts";
 
 const GROUP = "sg-0a1b2c3d4e5f60718";
@@ -35,7 +34,7 @@ const OPERATIONS: Readonly<Record<Verb, Ec2Operation>> = {
   add: "authorize",
   remove: "revoke",
 };
-const FAULTS: Readonly<Record<Fault, Ec2Fault>> = {
+const FAULTS: Readonly<Record<Exclude<Fault, "raced">, Ec2Fault>> = {
   none: { kind: "none" },
   throttle: { kind: "refuse", code: "RequestLimitExceeded", status: 503, retryAfterS: 7 },
   deny: { kind: "refuse", code: "UnauthorizedOperation", status: 403 },
@@ -47,6 +46,7 @@ const FAULTS: Readonly<Record<Fault, Ec2Fault>> = {
   hang: { kind: "hang" },
   "hang-after": { kind: "hang-after" },
   stale: { kind: "stale", writes: 1 },
+  busy: { kind: "refuse", code: "IncorrectState", status: 400 },
 };
 
 /** The target over the fake client, within this process. */
@@ -60,19 +60,9 @@ export function stageOverFake(options: StageOptions): Promise<Stage> {
 export async function stageOverHttp(options: StageOptions): Promise<Stage> {
   const { groups, backend } = backendOf(options);
   const server = await startEmbeddedEc2({ groups: backend });
-  const kind = kinds["aws/security-group"];
-  if (kind === undefined) throw new Error("Cannot find the kind aws/security-group");
   const settings = { ...SETTINGS, endpoint: server.url };
-  const target = await kind.create(
-    {
-      kind: "aws/security-group",
-      ...kind.identify(settings),
-      exclusive: false,
-      limit: options.limit ?? null,
-      settings,
-    },
-    { world: virtualWorld(), env: ENVIRONMENT, memory: memoryTargets() },
-  );
+  const made = { env: ENVIRONMENT, limit: options.limit };
+  const target = await makeTarget("aws/security-group", settings, made);
   return stageOf(target, { groups, backend, close: server.close });
 }
 
@@ -106,15 +96,17 @@ function stageOf(
   const slot = { egress: false, protocol: "tcp", fromPort: 5432, toPort: 5432 };
   const append = (...rules: Parameters<Ec2Groups["set"]>[1]) =>
     groups.set(GROUP, [...groups.rules(GROUP), ...rules]);
+  function put(address: string, description: string | null) {
+    const kind = address.includes(":") ? "ipv6" : "ipv4";
+    // People's rules come through the same API, which keeps addresses in one form.
+    append({ ...slot, source: { kind, text: parseCidr(address) ?? address }, description });
+  }
   return {
     target,
     secrets: SECRETS,
+    shown: (text) => text,
     lines: () => groups.rules(GROUP).map((rule) => JSON.stringify(rule)),
-    put(address, description) {
-      const kind = address.includes(":") ? "ipv6" : "ipv4";
-      // People's rules come through the same API, which keeps addresses in one form.
-      append({ ...slot, source: { kind, text: parseCidr(address) ?? address }, description });
-    },
+    put,
     drop(cidr: Cidr) {
       groups.set(
         GROUP,
@@ -136,7 +128,11 @@ function stageOf(
         { ...slot, fromPort: 22, toPort: 22, source: { kind: "ipv6", text: "::/0" }, description },
       );
     },
-    inject: (verb, fault) => backend.inject(OPERATIONS[verb], FAULTS[fault]),
+    inject(verb, fault) {
+      const by = () => put(RACER, FOREIGN);
+      const kind = fault === "raced" ? ({ kind: "preceded", by } as const) : FAULTS[fault];
+      backend.inject(OPERATIONS[verb], kind);
+    },
     calls: (verb) => backend.calls[OPERATIONS[verb]],
     close,
   };

@@ -22,6 +22,7 @@ testTarget({
         },
       },
       secrets: [],
+      shown: (text) => text,
       lines: () => memory.entries("demo").map((entry) => JSON.stringify(entry)),
       put: (address, text) => {
         const cidr = parseCidr(address);
@@ -53,6 +54,9 @@ testTarget({
         "a denied call is called denied",
         "half a batch is seen by the next read, and the rest can be written",
         "a hung call ends as soon as its signal aborts",
+        "a busy backend is called busy, and takes the same write later",
+        "somebody else's write just before ours is kept, or said to be lost",
+        "an added entry that a read does not show yet outlives the next write",
       ],
     },
     {

@@ -67,7 +67,9 @@ export function list(given: Partial<List> = {}): List {
 export function memoryConfig(id: string, limit: number | null = null) {
   const settings = { id };
   const name = `memory/${id}`;
-  return { kind: "memory", name, object: `memory.${id}`, exclusive: false, limit, settings };
+  const owner = { installation: "acme", list: "db", formerly: [] };
+  const object = `memory.${id}`;
+  return { kind: "memory", name, object, owner, exclusive: false, limit, settings };
 }
 
 export function policy(lists: readonly List[], clusters: readonly Cluster[] = [cluster("eu")]) {

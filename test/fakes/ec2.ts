@@ -34,7 +34,9 @@ export type Ec2Fault =
   /** Done whole, nothing is answered until the caller gives up. */
   | { readonly kind: "hang-after" }
   /** A read of how it was before the newest `writes` changes. */
-  | { readonly kind: "stale"; readonly writes: number };
+  | { readonly kind: "stale"; readonly writes: number }
+  /** Somebody else acts immediately before it is carried out, well. */
+  | { readonly kind: "preceded"; readonly by: () => void };
 
 export interface FaultyEc2 extends Ec2Backend {
   /** The next calls of an operation go wrong one after the other, then they go right again. */
@@ -119,6 +121,9 @@ function meet<I, T>(
     case "hang-after":
       done();
       return untilGone(signal);
+    case "preceded":
+      fault.by();
+      return done();
     case "stale":
       return lagging(groups, fault.writes, done);
     default:

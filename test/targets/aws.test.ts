@@ -9,11 +9,11 @@ import { ec2Groups } from "../../cli/embedded/ec2-groups.ts";
 import {
   type AwsConnection,
   type AwsContext,
-  AwsError,
   awsErrorOf,
   CALL_MS_MAX,
   openSecurityGroups,
 } from "../../lib/clouds/aws.ts";
+import { CloudError } from "../../lib/clouds/error.ts";
 import type { TargetErrorKind } from "../../lib/core/report.ts";
 import { SECURITY_GROUP_TRAITS } from "../../lib/targets/aws/security-group.ts";
 import { faultyEc2 } from "../fakes/ec2.ts";
@@ -53,12 +53,12 @@ function open(connection: Partial<AwsConnection>, context: Partial<AwsContext> =
   );
 }
 
-async function failure(work: Promise<unknown>): Promise<AwsError> {
+async function failure(work: Promise<unknown>): Promise<CloudError> {
   const error = await work.then(
     () => assert.fail("it did not fail"),
     (thrown: unknown) => thrown,
   );
-  assert(error instanceof AwsError, inspect(error));
+  assert(error instanceof CloudError, inspect(error));
   const shown = inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true });
   assert(!/canary/.test(shown), shown);
   return error;

@@ -2,42 +2,24 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import * as z from "zod";
-import type { TargetConfig } from "../../lib/core/list.ts";
-import { memoryTargets } from "../../lib/targets/memory.ts";
-import { type Kind, kinds } from "../../lib/targets/registry.ts";
-import { virtualWorld } from "../virtual-world.ts";
+import { kinds } from "../../lib/targets/registry.ts";
+import { kindNamed, OWNER, targetConfig, targetContext } from "./making.ts";
 
 const GROUP = { region: "eu-west-1", id: "sg-0a1b", permission: { protocol: "tcp", port: 5432 } };
 
-function kindOf(name: string): Kind {
-  const kind = kinds[name];
-  assert(kind !== undefined, name);
-  return kind;
-}
-
 function problemsOf(name: string, settings: unknown): readonly string[] {
-  const { error } = kindOf(name).schema.safeParse(settings);
+  const { error } = kindNamed(name).schema.safeParse(settings);
   return (error?.issues ?? []).map((issue) => `${issue.path.join(".")}: ${issue.message}`);
 }
 
-function configOf(name: string, settings: Readonly<Record<string, unknown>>): TargetConfig {
-  return {
-    kind: name,
-    ...kindOf(name).identify(settings),
-    exclusive: false,
-    limit: null,
-    settings,
-  };
-}
-
 test("kinds are named in ascending order", () => {
-  assert.deepEqual(Object.keys(kinds), ["aws/security-group", "memory"]);
+  assert.deepEqual(Object.keys(kinds), Object.keys(kinds).toSorted());
 });
 
 test("identify() names a slot by kind, id and permission, and its object by kind, region and id", () => {
   const nameOf = (permission: unknown) =>
-    kindOf("aws/security-group").identify({ ...GROUP, permission }).name;
-  assert.deepEqual(kindOf("aws/security-group").identify(GROUP), {
+    kindNamed("aws/security-group").identify({ ...GROUP, permission }, OWNER).name;
+  assert.deepEqual(kindNamed("aws/security-group").identify(GROUP, OWNER), {
     name: "aws/security-group/sg-0a1b/tcp-5432",
     object: "aws-security-group.eu-west-1.sg-0a1b",
   });
@@ -47,7 +29,7 @@ test("identify() names a slot by kind, id and permission, and its object by kind
     "aws/security-group/sg-0a1b/tcp-5432-5440",
   );
   assert.equal(nameOf({ protocol: "all" }), "aws/security-group/sg-0a1b/all");
-  assert.deepEqual(kindOf("memory").identify({ id: "demo" }), {
+  assert.deepEqual(kindNamed("memory").identify({ id: "demo" }, OWNER), {
     name: "memory/demo",
     object: "memory.demo",
   });
@@ -57,7 +39,7 @@ test("identify() gives one slot one name, however its port is written", () => {
   const names = [5432, "5432", "5432-5432"].map((port) => {
     const settings = { ...GROUP, permission: { protocol: "tcp", port } };
     assert.deepEqual(problemsOf("aws/security-group", settings), []);
-    return kindOf("aws/security-group").identify(settings).name;
+    return kindNamed("aws/security-group").identify(settings, OWNER).name;
   });
   assert.deepEqual([...new Set(names)], ["aws/security-group/sg-0a1b/tcp-5432"]);
 });
@@ -81,9 +63,9 @@ test("schema takes what it should and changes nothing, so that stored settings c
     ["memory", { id: "demo", limit: 3 }],
   ];
   for (const [name, settings] of taken) {
-    const parsed = kindOf(name).schema.parse(settings);
+    const parsed = kindNamed(name).schema.parse(settings);
     assert.deepEqual(parsed, settings);
-    assert.deepEqual(kindOf(name).schema.parse(parsed), settings);
+    assert.deepEqual(kindNamed(name).schema.parse(parsed), settings);
   }
 });
 
@@ -136,7 +118,7 @@ test("schema refuses an endpoint that is no plain URL, without repeating it", ()
     "https://user:canary@ec2.example",
     "https://ec2.example/?token=canary",
     "https://ec2.example/#canary",
-    "file:///etc/canary",
+    "ftp://ec2.example/canary",
     "env:1canary",
     "canary",
     "",
@@ -150,10 +132,11 @@ test("schema refuses an endpoint that is no plain URL, without repeating it", ()
 });
 
 test("schema can be shown to editors as JSON Schema", () => {
-  for (const { schema } of Object.values(kinds)) {
+  for (const [name, { schema }] of Object.entries(kinds)) {
     const shown = z.toJSONSchema(schema, { io: "input" });
     assert.equal(shown.additionalProperties, false);
-    for (const key of ["endpoint", "role", "limit", "exclusive"]) {
+    const cloud = name.startsWith("aws/") ? ["endpoint", "role"] : [];
+    for (const key of [...cloud, "limit", "exclusive"]) {
       assert(Object.hasOwn(shown.properties ?? {}, key), key);
     }
   }
@@ -164,7 +147,7 @@ test("create() refuses an endpoint that the environment does not give, naming th
     {
       settings: { ...GROUP, endpoint: "env:EC2_URL" },
       env: {},
-      says: /EC2_URL, which is not set/,
+      says: /env:EC2_URL: the variable is not set/,
     },
     {
       settings: { ...GROUP, endpoint: "env:EC2_URL" },
@@ -179,23 +162,26 @@ test("create() refuses an endpoint that the environment does not give, naming th
     { settings: GROUP, env: { AWS_ENDPOINT_URL_STS: "canary" }, says: /AWS_ENDPOINT_URL_STS/ },
   ];
   for (const { settings, env, says } of cases) {
-    const config = configOf("aws/security-group", settings);
-    const context = { world: virtualWorld(), env, memory: memoryTargets() };
-    await assert.rejects(kindOf("aws/security-group").create(config, context), (error: Error) => {
-      assert.equal(error.name, "TargetError");
-      assert.match(error.message, says);
-      assert(!error.message.includes("canary"));
-      return true;
-    });
+    const config = targetConfig("aws/security-group", settings);
+    const context = targetContext(env);
+    await assert.rejects(
+      kindNamed("aws/security-group").create(config, context),
+      (error: Error) => {
+        assert.equal(error.name, "TargetError");
+        assert.match(error.message, says);
+        assert(!error.message.includes("canary"));
+        return true;
+      },
+    );
   }
 });
 
 test("create() of the kind memory gives every target of one id the same contents", async () => {
-  const context = { world: virtualWorld(), env: {}, memory: memoryTargets() };
-  const config = configOf("memory", { id: "demo" });
+  const context = targetContext({});
+  const config = targetConfig("memory", { id: "demo" });
   const [one, other] = [
-    await kindOf("memory").create(config, context),
-    await kindOf("memory").create(config, context),
+    await kindNamed("memory").create(config, context),
+    await kindNamed("memory").create(config, context),
   ];
   const signal = new AbortController().signal;
   const { entries } = await one.observe(signal);
@@ -220,7 +206,7 @@ test("create() loads the SDK of a vendor only for a target of that vendor", () =
     const { makeWorld } = await import("./lib/world.ts");
     const context = { world: makeWorld({}), env: {}, memory: memoryTargets() };
     const open = (kind, settings) => {
-      const config = { kind, ...kinds[kind].identify(settings), limit: null, settings };
+      const config = { kind, ...kinds[kind].identify(settings, {}), limit: null, settings };
       return kinds[kind].create(config, context);
     };
     const count = (part) => [...loaded].filter((url) => url.includes(part)).length;

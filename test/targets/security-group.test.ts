@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  AwsError,
-  type IngressChange,
-  type IngressRule,
-  type SecurityGroupClient,
-} from "../../lib/clouds/aws.ts";
+import type { IngressChange, IngressRule, SecurityGroupClient } from "../../lib/clouds/aws.ts";
+import { CloudError } from "../../lib/clouds/error.ts";
 import { type Cidr, parseCidr } from "../../lib/core/cidr.ts";
 import {
   SECURITY_GROUP_TRAITS,
@@ -114,7 +110,11 @@ test("observe() counts rules by family, and references for both", async () => {
 test("apply() adds both families in one call, each address once, in ascending order", async () => {
   const { client, authorized } = clientOf([]);
   const batch = cidrs("2001:db8::2/128", "192.0.2.9/32", "192.0.2.1/32", "2001:db8::2/128");
-  await targetOf(client).apply({ verb: "add", cidrs: batch, text: TEXT }, null, SIGNAL);
+  await targetOf(client).apply(
+    { verb: "add", cidrs: batch, text: TEXT, instead: [] },
+    null,
+    SIGNAL,
+  );
   assert.deepEqual(authorized, [
     {
       protocol: "tcp",
@@ -130,7 +130,11 @@ test("apply() adds both families in one call, each address once, in ascending or
 test("apply() opens all protocols without ports", async () => {
   const { client, authorized } = clientOf([]);
   const target = targetOf(client, { permission: { protocol: "all" } });
-  await target.apply({ verb: "add", cidrs: cidrs("192.0.2.1/32"), text: TEXT }, null, SIGNAL);
+  await target.apply(
+    { verb: "add", cidrs: cidrs("192.0.2.1/32"), text: TEXT, instead: [] },
+    null,
+    SIGNAL,
+  );
   const [change] = authorized;
   assert.deepEqual([change?.protocol, change?.fromPort, change?.toPort], ["-1", -1, -1]);
 });
@@ -142,7 +146,7 @@ test("apply() takes 100 nodes at once", () => {
 test("apply() asserts that the text is one EC2 takes", async () => {
   for (const text of ["", "näh", 'say "hi"', "a|b", "x".repeat(256)]) {
     const { client, authorized } = clientOf([]);
-    const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text } as const;
+    const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [] } as const;
     await assert.rejects(targetOf(client).apply(batch, null, SIGNAL), { name: "AssertionError" });
     assert.deepEqual(authorized, []);
   }
@@ -152,7 +156,7 @@ test("apply() removes no rule that was not read", async () => {
   const { client, revoked } = clientOf([ipv4("192.0.2.1/32")]);
   const target = targetOf(client);
   const remove = (...texts: readonly string[]) =>
-    target.apply({ verb: "remove", cidrs: cidrs(...texts), text: TEXT }, null, SIGNAL);
+    target.apply({ verb: "remove", cidrs: cidrs(...texts), text: TEXT, instead: [] }, null, SIGNAL);
   await assert.rejects(remove("192.0.2.1/32"), { name: "TargetError", kind: "conflict" });
   await target.observe(SIGNAL);
   await assert.rejects(remove("192.0.2.1/32", "192.0.2.2/32"), { kind: "conflict" });
@@ -177,7 +181,7 @@ test("apply() removes neither of two rules that a careless server keeps for one 
       ["10.2.0.0/24", TEXT],
     ],
   );
-  const batch = { verb: "remove", cidrs: cidrs("10.1.0.0/24"), text: TEXT } as const;
+  const batch = { verb: "remove", cidrs: cidrs("10.1.0.0/24"), text: TEXT, instead: [] } as const;
   await assert.rejects(target.apply(batch, null, SIGNAL), { kind: "invalid" });
   assert.deepEqual(revoked, []);
 });
@@ -191,7 +195,7 @@ test("a bug in the client is not dressed up as a failure of the world", async ()
 
 test("every failure says what it was and a way out, and nothing of an object's own members", async () => {
   const told = async (kind: TargetError["kind"], code: string) => {
-    const error = new AwsError(kind, code, { operation: "sts:AssumeRole", status: 400 });
+    const error = new CloudError(kind, code, { operation: "sts:AssumeRole", status: 400 });
     const { client } = clientOf([]);
     const failing = { ...client, describe: () => Promise.reject(error) };
     return targetOf(failing)

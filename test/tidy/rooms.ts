@@ -19,6 +19,9 @@ interface Room {
 
 const CORE = "lib/core/[^/]+\\.ts";
 const WORLD = "lib/world\\.ts";
+// What all vendors' files have in common, and all kinds of targets.
+const CLOUDS_SHARED = "lib/clouds/(error|rest)\\.ts";
+const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target)\\.ts";
 const ZOD = /^zod$/;
 const ASSERT = /^node:assert\/strict$/;
 const CRYPTO = /^node:crypto$/;
@@ -40,21 +43,22 @@ const ROOMS: readonly Room[] = [
     packages: [ZOD, ASSERT, CRYPTO],
   },
   {
-    files: /^lib\/clouds\/([a-z-]+)\.ts$/,
-    own: [CORE, WORLD],
+    // A vendor's file, and its folder where one file would be too long.
+    files: /^lib\/clouds\/([a-z-]+)(?:\/|\.ts$)/,
+    own: [CORE, WORLD, CLOUDS_SHARED, "lib/clouds/$1(/.*|\\.ts)"],
     packages: [ZOD, ASSERT, /^@(aws-sdk|smithy|alicloud)\//, NODE],
   },
   {
-    files: /^lib\/targets\/registry\.ts$/,
+    files: /^lib\/targets\/(?:registry|connection)\.ts$/,
     own: [CORE, "lib/targets/.*"],
-    types: [WORLD],
+    types: [WORLD, "lib/clouds/.*"],
     later: ["lib/clouds/.*"],
     packages: [ZOD, ASSERT],
   },
   {
     files: /^lib\/targets\/([a-z-]+)(?:\/|\.ts$)/,
-    own: [CORE, "lib/targets/target\\.ts", "lib/targets/$1(/.*|\\.ts)"],
-    types: [WORLD, "lib/clouds/$1\\.ts"],
+    own: [CORE, TARGETS_SHARED, "lib/targets/$1(/.*|\\.ts)"],
+    types: [WORLD, CLOUDS_SHARED, "lib/clouds/$1(/.*|\\.ts)"],
     packages: [ZOD, ASSERT],
   },
   {
@@ -71,7 +75,7 @@ const ROOMS: readonly Room[] = [
   },
   {
     files: /^lib\/config(\/|\.ts$)/,
-    own: [CORE, "lib/config(/.*|\\.ts)", "lib/targets/registry\\.ts"],
+    own: [CORE, "lib/config(/.*|\\.ts)", "lib/targets/(registry|settings)\\.ts"],
     packages: [ZOD, ASSERT, /^yaml$/],
   },
   {
@@ -113,8 +117,8 @@ const ROOMS: readonly Room[] = [
 
 // A vendor's SDK, or a library that only some bundles may carry, has one home.
 const HOMES: readonly (readonly [RegExp, RegExp])[] = [
-  [/^@aws-sdk\/|^@smithy\//, /^lib\/clouds\/aws\.ts$/],
-  [/^@alicloud\//, /^lib\/clouds\/alibaba\.ts$/],
+  [/^@aws-sdk\/|^@smithy\//, /^lib\/clouds\/aws(\/|\.ts$)/],
+  [/^@alicloud\//, /^lib\/clouds\/alibaba(\/|\.ts$)/],
   [/^@kubernetes\/client-node$/, /^forwarder\//],
   [/^@middy\//, /^functions\//],
   [/^commander$/, /^cli\//],

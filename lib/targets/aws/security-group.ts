@@ -4,7 +4,11 @@ import type { IngressPermission, IngressRule, SecurityGroupClient } from "../../
 import { type Cidr, FAMILIES, familyOf, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import type { Capacity, ObservedEntry, Traits } from "../../core/observation.ts";
+import { entriesText } from "../errors.ts";
+import type { TargetKind } from "../kind.ts";
+import { type Permission, permissionName, permissionShape, portsOf } from "../permission.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
+import { partitionOf, regionShape } from "./common.ts";
 import { targetErrorOf } from "./errors.ts";
 
 export const SECURITY_GROUP_TRAITS: Traits = {
@@ -20,46 +24,13 @@ export const SECURITY_GROUP_TRAITS: Traits = {
   callMs: 5_000,
 };
 
-const PORT_MAX = 65_535;
-const PORTS = /^(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?$/;
-const REGION = /^[a-z]{2,4}(-[a-z]{2,10}){1,2}-[1-9][0-9]?$/;
 const GROUP_ID = /^sg-[0-9a-f]{1,17}$/;
 // IpRange.Description in the EC2 API reference.
 const DESCRIPTION = /^[a-zA-Z0-9. _\-:/()#,@[\]+=&;{}!$*]{1,255}$/;
 const PROTOCOL_ALL = "-1";
 
-const permissionShape = z
-  .strictObject({
-    protocol: z.enum(["tcp", "udp", "all"], {
-      error: ({ input }) => `Cannot use protocol ${JSON.stringify(input)}: write tcp, udp or all`,
-    }),
-    port: z
-      .union(
-        [
-          z
-            .int({ error: portMessage })
-            .min(0, { error: portMessage })
-            .max(PORT_MAX, { error: portMessage }),
-          z.string().refine(isPorts, { error: portMessage }),
-        ],
-        { error: portMessage },
-      )
-      .optional(),
-  })
-  .superRefine(({ protocol, port }, context) => {
-    const message =
-      protocol === "all"
-        ? "Cannot use port with protocol all: leave the port out"
-        : `Cannot use protocol ${protocol} without a port: add one, like 5432 or "5432-5440"`;
-    if ((protocol === "all") !== (port === undefined)) {
-      context.addIssue({ code: "custom", path: ["port"], message });
-    }
-  });
-
 export const securityGroupShape = z.strictObject({
-  region: z.string().regex(REGION, {
-    error: ({ input }) => `Cannot use region ${JSON.stringify(input)}: write it like "eu-west-1"`,
-  }),
+  region: regionShape,
   id: z.string().regex(GROUP_ID, {
     error: ({ input }) =>
       `Cannot use id ${JSON.stringify(input)}: write a group's id like "sg-0a1b2c3d4e5f60718"`,
@@ -67,31 +38,35 @@ export const securityGroupShape = z.strictObject({
   permission: permissionShape,
 });
 
-type Permission = z.output<typeof permissionShape>;
-
-function portMessage({ input }: { readonly input?: unknown }): string {
-  const range = `a number from 0 to ${PORT_MAX}, or a range like "5432-5440"`;
-  return `Cannot use port ${JSON.stringify(input)}: write ${range}`;
-}
-
-function isPorts(text: string): boolean {
-  const [, first, last = first] = PORTS.exec(text) ?? [];
-  return first !== undefined && Number(first) <= Number(last) && Number(last) <= PORT_MAX;
-}
-
-/** The last part of a target's name: `tcp-5432`, `tcp-5432-5440`, `all`. */
-export function permissionName(permission: Permission): string {
-  if (permission.protocol === "all") return "all";
-  const { fromPort, toPort } = ingressPermission(permission);
-  return [permission.protocol, ...new Set([fromPort, toPort])].join("-");
-}
-
 /** As EC2 writes it: -1 for all protocols, and for their ports. */
-function ingressPermission({ protocol, port }: Permission): IngressPermission {
-  if (protocol === "all") return { protocol: PROTOCOL_ALL, fromPort: -1, toPort: -1 };
-  const [, first, last = first] = PORTS.exec(String(port)) ?? [];
-  return { protocol, fromPort: Number(first), toPort: Number(last) };
+function ingressPermission(permission: Permission): IngressPermission {
+  const ports = portsOf(permission);
+  if (ports === null) return { protocol: PROTOCOL_ALL, fromPort: -1, toPort: -1 };
+  return { protocol: permission.protocol, fromPort: ports[0], toPort: ports[1] };
 }
+
+type Settings = z.output<typeof securityGroupShape>;
+
+/** `aws/security-group`, without its SDK. */
+export const securityGroupKind: TargetKind<Settings, SecurityGroupClient> = {
+  shape: securityGroupShape,
+  traits: () => SECURITY_GROUP_TRAITS,
+  parts: ({ region, id, permission }) => ({
+    object: [region, id],
+    slot: permissionName(permission),
+  }),
+  permissions: ({ region, id }, account) => {
+    const group = `arn:${partitionOf(region)}:ec2:${region}:${account}:security-group/${id}`;
+    return {
+      dialect: "iam",
+      // EC2 knows no resources for what only describes.
+      read: [{ actions: ["ec2:DescribeSecurityGroupRules"], resources: ["*"] }],
+      add: [{ actions: ["ec2:AuthorizeSecurityGroupIngress"], resources: [group] }],
+      remove: [{ actions: ["ec2:RevokeSecurityGroupIngress"], resources: [group] }],
+    };
+  },
+  make: securityGroupTarget,
+};
 
 /**
  * The inbound rules of one permission of one EC2 security group. Rules whose source is a group or a
@@ -99,7 +74,7 @@ function ingressPermission({ protocol, port }: Permission): IngressPermission {
  */
 export function securityGroupTarget(
   config: Pick<TargetConfig, "name" | "object" | "limit">,
-  settings: z.output<typeof securityGroupShape>,
+  settings: Settings,
   client: SecurityGroupClient,
 ): Target {
   const { id } = settings;
@@ -137,10 +112,6 @@ export function securityGroupTarget(
       return null;
     },
   };
-}
-
-function entriesText(count: number): string {
-  return count === 1 ? "1 entry" : `${count} entries`;
 }
 
 interface Row {

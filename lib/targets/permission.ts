@@ -1,0 +1,62 @@
+import * as z from "zod";
+
+/*
+ * What a firewall entry opens, as the configuration writes it: one protocol and a port or a range
+ * of ports, or everything. Shared by every kind of target whose entries have ports.
+ */
+
+const PORT_MAX = 65_535;
+const PORTS = /^(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?$/;
+
+export const permissionShape = z
+  .strictObject({
+    protocol: z.enum(["tcp", "udp", "all"], {
+      error: ({ input }) => `Cannot use protocol ${JSON.stringify(input)}: write tcp, udp or all`,
+    }),
+    port: z
+      .union(
+        [
+          z
+            .int({ error: portMessage })
+            .min(0, { error: portMessage })
+            .max(PORT_MAX, { error: portMessage }),
+          z.string().refine(isPorts, { error: portMessage }),
+        ],
+        { error: portMessage },
+      )
+      .optional(),
+  })
+  .superRefine(({ protocol, port }, context) => {
+    const message =
+      protocol === "all"
+        ? "Cannot use port with protocol all: leave the port out"
+        : `Cannot use protocol ${protocol} without a port: add one, like 5432 or "5432-5440"`;
+    if ((protocol === "all") !== (port === undefined)) {
+      context.addIssue({ code: "custom", path: ["port"], message });
+    }
+  });
+
+export type Permission = z.output<typeof permissionShape>;
+
+/** First and last port of a permission; null where the protocol is `all`. */
+export function portsOf({ protocol, port }: Permission): readonly [number, number] | null {
+  if (protocol === "all") return null;
+  const [, first, last = first] = PORTS.exec(String(port)) ?? [];
+  return [Number(first), Number(last)];
+}
+
+/** The last part of a target's name: `tcp-5432`, `tcp-5432-5440`, `all`. */
+export function permissionName(permission: Permission): string {
+  const ports = portsOf(permission);
+  return ports === null ? "all" : [permission.protocol, ...new Set(ports)].join("-");
+}
+
+function portMessage({ input }: { readonly input?: unknown }): string {
+  const range = `a number from 0 to ${PORT_MAX}, or a range like "5432-5440"`;
+  return `Cannot use port ${JSON.stringify(input)}: write ${range}`;
+}
+
+function isPorts(text: string): boolean {
+  const [, first, last = first] = PORTS.exec(text) ?? [];
+  return first !== undefined && Number(first) <= Number(last) && Number(last) <= PORT_MAX;
+}

@@ -1,0 +1,52 @@
+import * as z from "zod";
+
+/*
+ * Settings that targets have in common, whatever their kind. Secrets are never among them: only
+ * references to where they are kept.
+ */
+
+const REFERENCE = /^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
+const LIMIT_MAX = 100_000;
+
+/** Where a secret is kept; its value is in no message. */
+export const secretShape = z.string().regex(REFERENCE, {
+  error:
+    'Cannot use a value written in the file as a secret: write "env:NAME" or "file:PATH" ' +
+    "and keep the value there",
+});
+
+export const endpointShape = z.string().refine((text) => isReference(text) || isEndpoint(text), {
+  // The text is not repeated: people put credentials into URLs.
+  error:
+    "Cannot use endpoint: write a http or https URL without credentials, " +
+    '"env:NAME" or "file:PATH"',
+});
+
+export const limitShape = z
+  .int({ error: ({ input }) => limitMessage(input) })
+  .min(1, { error: ({ input }) => limitMessage(input) })
+  .max(LIMIT_MAX, { error: ({ input }) => limitMessage(input) });
+
+export const exclusiveShape = z.boolean({
+  error: ({ input }) => `Cannot use exclusive ${JSON.stringify(input)}: true or false`,
+});
+
+/** Of backends whose lists hold one family each: they are told, because they are never asked. */
+export const familyShape = z.enum(["ipv4", "ipv6"], {
+  error: ({ input }) => `Cannot use family ${JSON.stringify(input)}: write ipv4 or ipv6`,
+});
+
+export function isReference(text: string): boolean {
+  return REFERENCE.test(text);
+}
+
+/** A http or https URL with nothing in it but a place. */
+export function isEndpoint(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return ["http:", "https:"].includes(protocol) && `${username}${password}${search}${hash}` === "";
+}
+
+function limitMessage(input: unknown): string {
+  return `Cannot use limit ${JSON.stringify(input)}: expected a number from 1 to ${LIMIT_MAX}`;
+}

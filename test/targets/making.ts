@@ -1,0 +1,57 @@
+import { resolveReference } from "../../lib/config.ts";
+import type { TargetConfig } from "../../lib/core/list.ts";
+import type { TargetContext } from "../../lib/targets/connection.ts";
+import { memoryTargets } from "../../lib/targets/memory.ts";
+import { type Kind, kinds } from "../../lib/targets/registry.ts";
+import type { Target } from "../../lib/targets/target.ts";
+import { virtualWorld } from "../virtual-world.ts";
+
+export const OWNER = { installation: "acme", list: "payments-db", formerly: [] };
+
+export function kindNamed(name: string): Kind {
+  const kind = kinds[name];
+  if (kind === undefined) throw new Error(`Cannot find the kind ${name}`);
+  return kind;
+}
+
+/** What the configuration makes of these settings, in the list `payments-db` of `acme`. */
+export function targetConfig(
+  kind: string,
+  settings: Readonly<Record<string, unknown>>,
+  given: { readonly limit?: number | undefined } = {},
+): TargetConfig {
+  const names = kindNamed(kind).identify(settings, OWNER);
+  const limit = given.limit ?? null;
+  return { kind, ...names, owner: OWNER, exclusive: false, limit, settings };
+}
+
+/** A world of its own; references are looked up in `env`, and no file is read. */
+export function targetContext(
+  env: Readonly<Record<string, string>>,
+  given: Partial<TargetContext> = {},
+): TargetContext {
+  const readFile = () => {
+    throw new Error("no file is read here");
+  };
+  return {
+    world: virtualWorld(),
+    env,
+    secret: (reference) => resolveReference(reference, { env, readFile }),
+    memory: memoryTargets(),
+    ...given,
+  };
+}
+
+/** The target as the product makes it, its vendor's client included. */
+export function makeTarget(
+  kind: string,
+  settings: Readonly<Record<string, unknown>>,
+  options: {
+    readonly env: Readonly<Record<string, string>>;
+    readonly limit?: number | undefined;
+    readonly context?: Partial<TargetContext>;
+  },
+): Promise<Target> {
+  const context = targetContext(options.env, options.context);
+  return kindNamed(kind).create(targetConfig(kind, settings, options), context);
+}

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { parseCluster, refuseSharedReferences, sharedKeyMessage } from "./config/cluster.ts";
+import { refuseStrangeFamilies } from "./config/combinations.ts";
 import { type Kinds, parseList, refuseSharedNames, refuseSharedSlots } from "./config/list.ts";
 import { createReader, type Reader, unknownMessage } from "./config/problems.ts";
 import { entriesOf, isRecord, recordOf } from "./config/raw.ts";
@@ -63,15 +64,20 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
   const lists = entriesOf(root.lists).map(([name, raw]) => parseList(name, raw, context));
   refuseSharedSlots(lists, reader);
   refuseSharedNames(lists, reader);
+  const whole = clusters.flatMap(({ cluster }) => (cluster === null ? [] : [cluster]));
+  const byCluster = byName(whole.map((cluster) => [cluster.name, cluster]));
+  // Judged over whole lists only: of half a list nothing can be said to be impossible.
+  if (reader.problems.length === 0) {
+    refuseStrangeFamilies(lists, byCluster, { kinds, reader });
+  }
   if (reader.problems.length > 0 || head === null || store === null) {
     return { kind: "invalid", problems: capProblems(reader.problems) };
   }
-  const whole = clusters.flatMap(({ cluster }) => (cluster === null ? [] : [cluster]));
   return {
     kind: "parsed",
     config: {
       installation: head.installation,
-      clusters: byName(whole.map((cluster) => [cluster.name, cluster])),
+      clusters: byCluster,
       lists: lists
         .flatMap(({ list }) => (list === null ? [] : [list]))
         .toSorted((a, b) => (a.name < b.name ? -1 : 1)),

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type Cidr, familyOf } from "./core/cidr.ts";
 import { markerText } from "./core/marker.ts";
 import { REMOVED_MEMORY_MS } from "./core/plan.ts";
-import { nextRemoved } from "./core/verdict.ts";
+import { nextRemoved, type Verdict } from "./core/verdict.ts";
 import { slotOf } from "./slot.ts";
 import { StoreError } from "./stores/store.ts";
 import { type Batch, TargetError } from "./targets/target.ts";
@@ -50,6 +50,7 @@ export async function sendAdditions(turn: Turn, progress: Progress): Promise<Sen
 interface Errand {
   readonly verb: Batch["verb"];
   readonly cidrs: readonly Cidr[];
+  readonly instead?: readonly Cidr[];
 }
 
 /** Batch after batch until time is up or one fails. */
@@ -96,8 +97,7 @@ export async function sendRemovals(
   progress: Progress,
 ): Promise<"nothing" | "sent" | TargetError> {
   let outcome: "nothing" | "sent" = "nothing";
-  const batches = inBatches(progress.verdict.go, turn.target.traits.batchMax);
-  for (const batch of batches) {
+  for (const batch of removalBatches(turn, progress.verdict)) {
     const before = progress.removed;
     const cidrs = await prepareRemoval(turn, progress, batch);
     if (cidrs === null) {
@@ -106,7 +106,9 @@ export async function sendRemovals(
     }
     progress.removed = nextRemoved(before, cidrs, turn.world.now());
     if (cidrs.length === 0) continue;
-    const error = await apply(turn, progress, { verb: "remove", cidrs });
+    const { replacements } = progress.verdict.plan;
+    const instead = cidrs.flatMap((cidr) => replacements.get(cidr) ?? []);
+    const error = await apply(turn, progress, { verb: "remove", cidrs, instead });
     // Throttled is the one error that says for certain that nothing happened.
     if (error?.kind === "throttled") progress.removed = before;
     if (error !== null) return error;
@@ -136,7 +138,9 @@ async function prepareRemoval(
   }
   progress.verdict = judgeNow(turn, progress);
   const go = new Set<string>(progress.verdict.go);
-  const cidrs = batch.filter((cidr) => go.has(cidr));
+  // What an entry leaves behind may have grown since the batch was cut: the rest waits.
+  const still = { ...progress.verdict, go: batch.filter((cidr) => go.has(cidr)) };
+  const cidrs = removalBatches(turn, still)[0] ?? [];
   return fits(turn) && turn.lease.remainingMs() >= LEASE_LEFT_MS ? cidrs : null;
 }
 
@@ -146,11 +150,18 @@ async function prepareRemoval(
  */
 async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<TargetError | null> {
   const { target, list, policy, world } = turn;
-  const { verb, cidrs } = errand;
-  assert(cidrs.length > 0 && cidrs.length <= target.traits.batchMax, "a batch is within its limit");
-  const batch = { verb, cidrs, text: markerText(policy.installation, list.name), instead: [] };
+  const { verb, cidrs, instead = [] } = errand;
+  const size = cidrs.length + instead.length;
+  assert(cidrs.length > 0 && size <= target.traits.batchMax, "a batch is within its limit");
+  const batch = { verb, cidrs, text: markerText(policy.installation, list.name), instead };
   const place = { list: list.name, target: target.name };
-  const line = { ...turn.cause, ...place, action: verb, entries: cidrs };
+  const line = {
+    ...turn.cause,
+    ...place,
+    action: verb,
+    entries: cidrs,
+    ...(instead.length === 0 ? {} : { instead }),
+  };
   try {
     progress.revision = await call(turn, "write", (signal) =>
       target.apply(batch, progress.revision, signal),
@@ -160,8 +171,27 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
   } catch (error) {
     if (!(error instanceof TargetError)) throw error;
     world.log.audit({ ...line, result: error.kind });
+    // Also when another read puts it right: what was met on the way must be said somewhere.
+    world.log.warn({ ...place, error: error.message }, "Cannot carry out a write");
     return error;
   }
+}
+
+/** Each with what it writes in place of what it removes; one entry's replacements always fit. */
+function removalBatches(turn: Turn, { go, plan }: Verdict): readonly (readonly Cidr[])[] {
+  const { batchMax } = turn.target.traits;
+  const batches: Cidr[][] = [];
+  let room = 0;
+  for (const cidr of go) {
+    const takes = 1 + (plan.replacements.get(cidr)?.length ?? 0);
+    if (takes > room) {
+      batches.push([]);
+      room = batchMax;
+    }
+    batches.at(-1)?.push(cidr);
+    room -= takes;
+  }
+  return batches;
 }
 
 function inBatches(cidrs: readonly Cidr[], max: number): (readonly Cidr[])[] {

@@ -35,16 +35,22 @@ const settingsShape = z.strictObject({
   exclusive: z.boolean().optional(),
 });
 
-function kindNamed(name: string, marking: Traits["marking"]): Kinds[string] {
+function kindNamed(
+  name: string,
+  marking: Traits["marking"],
+  families: Traits["families"] = TRAITS.families,
+): Kinds[string] {
   return {
     schema: settingsShape,
-    traits: () => ({ ...TRAITS, marking }),
+    traits: () => ({ ...TRAITS, marking, families }),
     identify: (settings) => ({ name: `${name}/${settings.id}`, object: `${name}.${settings.id}` }),
   };
 }
 
 const KINDS: Kinds = {
   "test/group": kindNamed("test/group", "entry"),
+  "test/ipv4": kindNamed("test/ipv4", "entry", ["ipv4"]),
+  "test/ipv6": kindNamed("test/ipv6", "entry", ["ipv6"]),
   "test/plain": kindNamed("test/plain", "none"),
 };
 
@@ -226,7 +232,7 @@ test("parseConfig() tells every problem at once, each with its path", () => {
       '"10.0.0.0/8" for the network or "10.0.0.1/32" for the host',
     'lists.web.targets[0].port: Cannot use "x": it does not match /^[0-9]+-[0-9]+$/',
     'lists.web.targets[1].kind: Cannot find kind of target "test/grup": known are ' +
-      'test/group, test/plain; did you mean "test/group"?',
+      'test/group, test/ipv4, test/ipv6, test/plain; did you mean "test/group"?',
     'lists.Bad_Name: Cannot use name "Bad_Name": expected 1 to 32 of a-z, 0-9 and "-", ' +
       'no "-" at either end',
     "lists.Bad_Name.from: Cannot use an empty list: expected at least 1 item",
@@ -437,6 +443,26 @@ test("parseConfig() asks for exclusive: true where entries carry no marker", () 
   assert.match(problems[0] ?? "", /^lists.web.targets\[0\].exclusive: Cannot share a target/);
   assert.equal(problemsWith([target, { kind: "test/plain", id: "x", exclusive: false }]).length, 1);
   assert.deepEqual(problemsWith([target, { kind: "test/plain", id: "x", exclusive: true }]), []);
+});
+
+test("parseConfig() refuses a target of a family that its list can never have", () => {
+  const bounds = ["clusters", "east", "bounds"];
+  const target = [...WEB, "targets", 0];
+  const on = (kind: string) => [target, { kind, id: "x" }] as const;
+  assert.deepEqual(problemsWith([bounds, ["10.0.0.0/8"]], on("test/ipv4")), []);
+  assert.deepEqual(problemsWith([bounds, ["10.0.0.0/8"]], on("test/ipv6")), [
+    'lists.web.targets[0]: Cannot keep list "web" on test/ipv6/x: it holds IPv6 only, and the ' +
+      "list can only ever have IPv4; take the target out, or give the list's sources addresses " +
+      "of that family",
+  ]);
+  assert.deepEqual(problemsWith([bounds, ["10.0.0.0/8", "2001:db8::/32"]], on("test/ipv6")), []);
+  const from = [...WEB, "from"];
+  const fixed = [{ static: ["2001:db8::7/128"] }];
+  assert.equal(problemsWith([from, fixed], on("test/ipv4")).length, 1);
+  assert.deepEqual(
+    problemsWith([from, [...fixed, { static: ["192.0.2.1/32"] }]], on("test/ipv4")),
+    [],
+  );
 });
 
 test("parseConfig() refuses former names that are lists of today or claimed twice", () => {

@@ -1,4 +1,5 @@
 import { admitSnapshot } from "../lib/admit.ts";
+import { addressSet } from "../lib/core/aggregate.ts";
 import type { List, Policy } from "../lib/core/list.ts";
 import type { Traits } from "../lib/core/observation.ts";
 import type { ListReport } from "../lib/core/report.ts";
@@ -15,7 +16,7 @@ import { memoryStore } from "../lib/stores/memory.ts";
 import type { Store } from "../lib/stores/store.ts";
 import { type SyncContext, type SyncOptions, type SyncOutcome, sync } from "../lib/sync.ts";
 import { MEMORY_TRAITS, memoryTarget, memoryTargets } from "../lib/targets/memory.ts";
-import type { Target } from "../lib/targets/target.ts";
+import { type Target, TargetError } from "../lib/targets/target.ts";
 import { hosts, node, snapshot } from "./core/cases.ts";
 import { type VirtualWorld, virtualWorld } from "./virtual-world.ts";
 
@@ -53,6 +54,8 @@ export interface CorridorOptions {
   readonly store?: Store;
   readonly contents?: ReturnType<typeof memoryTargets>;
   readonly traits?: Partial<Traits>;
+  /** Of the last snapshot that an earlier corridor over the same store admitted. */
+  readonly sequence?: number;
 }
 
 export function corridor(options: CorridorOptions): Corridor {
@@ -69,7 +72,7 @@ export function corridor(options: CorridorOptions): Corridor {
     targetOf: async (config) => metered(config, { contents, traits, meter }),
     traitsOf: () => traits,
   };
-  let sequence = 0;
+  let sequence = options.sequence ?? 0;
   const run: Corridor["run"] = (mode, given = {}) =>
     sync(context, {
       lists: policy.lists,
@@ -157,7 +160,8 @@ function metered(
 ): Target {
   const { contents, traits, meter } = parts;
   const { id } = config.settings as { id: string };
-  const inner = memoryTarget(config, { id }, contents);
+  const memory = memoryTarget(config, { id }, contents);
+  const inner = traits.overlap ? memory : disjoint(memory, { id, contents, limit: config.limit });
   const target = config.name;
   return {
     ...inner,
@@ -165,6 +169,37 @@ function metered(
     observe: (signal) => meter.around({ target, verb: "observe" }, () => inner.observe(signal)),
     apply: (batch, revision, signal) =>
       meter.around({ target, verb: batch.verb }, () => inner.apply(batch, revision, signal)),
+  };
+}
+
+/** A memory target as of a backend that refuses overlaps and writes its group whole. */
+function disjoint(
+  target: Target,
+  held: {
+    readonly id: string;
+    readonly contents: ReturnType<typeof memoryTargets>;
+    readonly limit: number | null;
+  },
+): Target {
+  const { id, contents, limit } = held;
+  return {
+    ...target,
+    async apply({ verb, cidrs, text, instead }) {
+      const now = contents.entries(id).map((entry) => entry.cidr);
+      const [gone, added] = verb === "add" ? [[], cidrs] : [cidrs, instead];
+      const news = addressSet(added);
+      const kept = now.filter((cidr) => !gone.includes(cidr) && !news.covers(cidr));
+      const next = [...kept, ...added];
+      if (added.some((cidr) => addressSet(kept).overlaps(cidr)) || next.length === 0) {
+        throw new TargetError("invalid", "Cannot write memory: entries overlap; read again");
+      }
+      if (next.length > Math.max(limit ?? next.length, now.length)) {
+        throw new TargetError("full", "Cannot write memory: it is full; raise its limit");
+      }
+      for (const cidr of now) contents.drop(id, cidr);
+      for (const cidr of next) contents.put(id, { cidr, text, effect: "allow" });
+      return null;
+    },
   };
 }
 

@@ -20,10 +20,13 @@ export interface GuardQuestion {
   readonly unwantedNow: number;
   /** Everything on the slot that allows, whoever's. */
   readonly total: number;
+  /** Entries that the removal of one writes in its place. */
+  readonly replaced: (cidr: Cidr) => number;
   /** Largest number of desired entries within the last hour, now included. */
   readonly peak: number;
   readonly removal: Removal;
   readonly traits: Traits;
+  /** Whether a container or a plain list is known to be ours: by its marker, a run or a person. */
   readonly claimed: boolean;
   readonly unwanted: Clocks;
   readonly now: Instant;
@@ -57,7 +60,7 @@ export function guardPlan(question: GuardQuestion): GuardAnswer {
 function doubt(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | null {
   const { owned, peak, removal } = question;
   const percent = Math.round(removal.maxRatio * 100);
-  const remaining = owned - going.length;
+  const remaining = owned - going.length + replacedBy(question, going);
   const left = question.covered + question.unwantedNow - going.length;
   if (going.length > allowance(removal, owned)) {
     return withheld(question, going, { reason: "ratio", because: `guard allows ${percent} %` });
@@ -81,7 +84,8 @@ function doubt(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
 
 /** Rule (d), which nothing overrules. */
 function opens(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | null {
-  if (question.traits.whenEmpty === "closed" || question.total > going.length) return null;
+  const left = question.total - going.length + replacedBy(question, going);
+  if (question.traits.whenEmpty === "closed" || left > 0) return null;
   const meaning = question.traits.whenEmpty === "open" ? "means open to all" : "is refused";
   return {
     kind: "withheld",
@@ -91,6 +95,10 @@ function opens(question: GuardQuestion, going: readonly Cidr[]): GuardAnswer | n
       `"${question.list}": ` +
       `an empty list ${meaning} there; add a static member, or take the target out of the list`,
   };
+}
+
+function replacedBy(question: GuardQuestion, going: readonly Cidr[]): number {
+  return going.reduce((sum, cidr) => sum + question.replaced(cidr), 0);
 }
 
 function withheld(

@@ -45,8 +45,15 @@ export interface Plan {
   readonly missing: readonly Cidr[];
   /** Ours and reaching beyond the desired addresses. */
   readonly unwanted: readonly Cidr[];
-  /** Those of `unwanted` whose removal uncovers no desired address, as read. */
+  /** Those of `unwanted` whose removal uncovers no desired address, replacements counted in. */
   readonly removable: ReadonlySet<string>;
+  /**
+   * Where entries may not overlap: the desired entries inside an unwanted one that nothing else
+   * covers, by that entry. They can only be written by the call that removes it.
+   */
+  readonly replacements: ReadonlyMap<Cidr, readonly Cidr[]>;
+  /** Whether all that counts as ours bears our marker, beside it or as its container's name. */
+  readonly marked: boolean;
   /** Desired addresses that a foreign deny entry beats. */
   readonly shadowed: readonly Cidr[];
   /**
@@ -88,21 +95,21 @@ export function planChanges(question: PlanQuestion): Plan {
   const kept = addressSet([...good, ...borrowed]);
   const uncovered = desired.filter((cidr) => !kept.covers(cidr));
   const coverage = addressSet([...owned, ...borrowed]);
-  // Where entries may not overlap, a piece of a broader entry of ours cannot be written beside it.
-  const blocked = addressSet(traits.overlap ? [] : unwanted);
-  const addable = uncovered.filter((cidr) => !blocked.overlaps(cidr));
-  const { add, unfit } = fit(addable, kept, question);
+  const { add, unfit } = fit(uncovered, { question, good, unwanted, kept });
   const reached = addressSet([...owned, ...borrowed, ...add]);
+  const narrowing = replacementsOf(unwanted, { question, added: add.length });
   return {
     owned,
     borrowed,
     foreign: split.foreign,
     orphaned: split.orphaned,
     add,
-    unfit,
+    unfit: sortCidrs([...unfit, ...narrowing.unfit]),
     missing: uncovered.filter((cidr) => !coverage.covers(cidr)),
     unwanted,
-    removable: removableOf(unwanted, desired, kept),
+    removable: removableOf(unwanted, { desired, kept, replacements: narrowing.replacements }),
+    replacements: narrowing.replacements,
+    marked: split.marked,
     shadowed: desired.filter((cidr) => denied.overlaps(cidr)),
     late: sortCidrs(late.map((entry) => entry.cidr)).filter((cidr) => !wanted.covers(cidr)),
     total: split.owned.length + split.others.length,
@@ -134,6 +141,7 @@ interface Split {
   readonly denied: readonly Cidr[];
   readonly foreign: number;
   readonly orphaned: number;
+  readonly marked: boolean;
 }
 
 function splitByOwner(entries: readonly ObservedEntry[], traits: Traits, owner: Owner): Split {
@@ -142,6 +150,7 @@ function splitByOwner(entries: readonly ObservedEntry[], traits: Traits, owner: 
   const others: Cidr[] = [];
   const denied: Cidr[] = [];
   let orphaned = 0;
+  let marked = traits.marking !== "none";
   for (const { cidr, text, effect } of entries) {
     // In a container of ours, or on a target declared exclusive, every allow entry is ours.
     const whose = traits.marking === "entry" ? byText(text) : "owned";
@@ -149,59 +158,133 @@ function splitByOwner(entries: readonly ObservedEntry[], traits: Traits, owner: 
     else if (whose === "owned") owned.push(cidr);
     else others.push(cidr);
     if (effect === "allow" && whose === "orphaned") orphaned += 1;
+    if (effect === "allow" && whose === "owned") marked &&= byText(text) === "owned";
   }
-  return { owned, others, denied, foreign: others.length + denied.length - orphaned, orphaned };
+  const foreign = others.length + denied.length - orphaned;
+  return { owned, others, denied, foreign, orphaned, marked };
+}
+
+interface Fitting {
+  readonly add: readonly Cidr[];
+  readonly unfit: readonly Cidr[];
 }
 
 /**
- * What can be added. Exact aggregation only when single entries do not fit, then whatever fits in
- * sorted order.
+ * What can be added of what is not covered. Exact aggregation only when single entries do not fit,
+ * then whatever fits in sorted order.
  */
 function fit(
-  addable: readonly Cidr[],
-  kept: AddressSet,
-  question: PlanQuestion,
-): { readonly add: readonly Cidr[]; readonly unfit: readonly Cidr[] } {
-  const { capacity } = question.observation;
-  const single = intoRoom(addable, capacity);
-  if (single.unfit.length === 0 && !question.full) return single;
-  if (!question.traits.ranges || !question.traits.overlap) return single;
-  const merged = aggregate(question.desired).filter((cidr) => !kept.covers(cidr));
-  return merged.length < addable.length ? intoRoom(merged, capacity) : single;
+  uncovered: readonly Cidr[],
+  found: {
+    readonly question: PlanQuestion;
+    readonly good: readonly Cidr[];
+    readonly unwanted: readonly Cidr[];
+    readonly kept: AddressSet;
+  },
+): Fitting {
+  const { question, good, kept } = found;
+  const { desired, observation, traits, full } = question;
+  // Where entries may not overlap, a piece of a broader entry of ours cannot be written beside it.
+  const blocked = addressSet(traits.overlap ? [] : found.unwanted);
+  const free = (cidrs: readonly Cidr[]) => cidrs.filter((cidr) => !blocked.overlaps(cidr));
+  const addable = free(uncovered);
+  const { capacity } = observation;
+  // What stands inside an entry goes with its addition, where both may not stand.
+  const parts = traits.overlap ? [] : good;
+  const single = intoRoom(priced(addable, parts), capacity);
+  if ((single.unfit.length === 0 && !full) || !traits.ranges) return single;
+  const merged = priced(free(aggregate(desired)), parts).filter(
+    ({ cidr, costs }) => !kept.covers(cidr) || costs < 0,
+  );
+  const sum = merged.reduce((total, { costs }) => total + costs, 0);
+  return sum < addable.length ? intoRoom(merged, capacity) : single;
 }
 
-function intoRoom(
-  cidrs: readonly Cidr[],
-  capacity: readonly Capacity[],
-): { readonly add: readonly Cidr[]; readonly unfit: readonly Cidr[] } {
+interface Priced {
+  readonly cidr: Cidr;
+  /** Entries more than before, once it is there. */
+  readonly costs: number;
+}
+
+function priced(cidrs: readonly Cidr[], parts: readonly Cidr[]): readonly Priced[] {
+  return cidrs.map((cidr) => {
+    if (parts.length === 0) return { cidr, costs: 1 };
+    const inside = addressSet([cidr]);
+    return { cidr, costs: 1 - parts.filter((one) => inside.covers(one)).length };
+  });
+}
+
+/** As many as there is room for: first those that make room, then the others in their order. */
+function intoRoom(entries: readonly Priced[], capacity: readonly Capacity[]): Fitting {
   const rooms = capacity.map((pool) => ({
     families: pool.families,
-    left: Math.max(0, pool.limit - pool.used),
+    left: pool.limit - pool.used,
   }));
   const add: Cidr[] = [];
   const unfit: Cidr[] = [];
-  for (const cidr of cidrs) {
+  for (const { cidr, costs } of entries.toSorted((a, b) => a.costs - b.costs)) {
     const room = rooms.find((pool) => pool.families.includes(familyOf(cidr)));
-    if (room !== undefined && room.left === 0) {
+    // An object that is fuller than its limit takes what makes it smaller.
+    if (room !== undefined && costs > 0 && room.left < costs) {
       unfit.push(cidr);
       continue;
     }
-    if (room !== undefined) room.left -= 1;
+    if (room !== undefined) room.left -= costs;
     add.push(cidr);
   }
-  return { add, unfit };
+  return { add: sortCidrs(add), unfit: sortCidrs(unfit) };
 }
 
-/** An entry may go only when every desired address inside it was read back elsewhere. */
+/**
+ * What has to be written by the call that removes an entry, where entries may not overlap. What
+ * there is no room for keeps its broad entry, and is said not to fit.
+ */
+function replacementsOf(
+  unwanted: readonly Cidr[],
+  found: {
+    readonly question: PlanQuestion;
+    /** Entries that are added before. */
+    readonly added: number;
+  },
+): { readonly replacements: ReadonlyMap<Cidr, readonly Cidr[]>; readonly unfit: readonly Cidr[] } {
+  const { desired, observation, traits } = found.question;
+  const replacements = new Map<Cidr, readonly Cidr[]>();
+  const unfit: Cidr[] = [];
+  if (traits.overlap) return { replacements, unfit };
+  let room = Math.min(...observation.capacity.map(({ limit, used }) => limit - used)) - found.added;
+  for (const cidr of unwanted) {
+    const inside = addressSet([cidr]);
+    // Nothing else covers them: it would overlap.
+    const open = desired.filter((one) => inside.covers(one));
+    if (open.length === 0) continue;
+    const merged = open.length - 1 > room ? aggregate(open) : open;
+    if (merged.length - 1 > room || merged.length >= traits.batchMax) {
+      unfit.push(...open);
+      continue;
+    }
+    room -= merged.length - 1;
+    replacements.set(cidr, merged);
+  }
+  return { replacements, unfit };
+}
+
+/**
+ * An entry may go only when every desired address inside it was read back elsewhere, or is written
+ * by the very call that removes it.
+ */
 function removableOf(
   unwanted: readonly Cidr[],
-  desired: readonly Cidr[],
-  kept: AddressSet,
+  found: {
+    readonly desired: readonly Cidr[];
+    readonly kept: AddressSet;
+    readonly replacements: Plan["replacements"];
+  },
 ): ReadonlySet<string> {
+  const { desired, kept, replacements } = found;
   const wanted = addressSet(desired);
   return new Set(
     unwanted.filter((cidr) => {
-      if (!wanted.overlaps(cidr)) return true;
+      if (!wanted.overlaps(cidr) || replacements.has(cidr)) return true;
       const inside = addressSet([cidr]);
       return desired.filter((one) => inside.overlaps(one)).every((one) => kept.covers(one));
     }),

@@ -12,6 +12,7 @@ function guard(owned: number, going: number, given: Partial<GuardQuestion> = {})
     covered: owned - going,
     unwantedNow: going,
     total: owned,
+    replaced: () => 0,
     peak: owned - going,
     removal: REMOVAL,
     traits: TRAITS,
@@ -102,6 +103,7 @@ test("guardPlan() says how many of how many, why, and the way out", () => {
     covered: 19,
     unwantedNow: 41,
     total: 60,
+    replaced: () => 0,
     peak: 60,
     removal: REMOVAL,
     traits: TRAITS,
@@ -115,4 +117,12 @@ test("guardPlan() says how many of how many, why, and the way out", () => {
     'Cannot remove 41 of 60 entries from "payments-db": guard allows 30 %; look at ' +
       '"plan", then run "sync --accept-removals <plan id>"',
   );
+});
+
+test("guardPlan() counts what a removal writes in its place as remaining", () => {
+  const rejected = { ...TRAITS, whenEmpty: "rejected" } as const;
+  assert.equal(guard(1, 1, { covered: 4, peak: 4 }), "min-remaining");
+  assert.equal(guard(1, 1, { covered: 4, peak: 4, traits: rejected, replaced: () => 4 }), 1);
+  const accepted = new Set<string>(hosts(1));
+  assert.equal(guard(1, 1, { traits: rejected, accepted }), "would-open");
 });

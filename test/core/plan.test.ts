@@ -79,12 +79,78 @@ test("planChanges() narrows a network of ours by adding the parts first", () => 
   assert.deepEqual([...second.removable], ["203.0.113.0/30"]);
 });
 
-test("planChanges() keeps a broader entry of ours where its parts cannot stand beside it", () => {
-  const observed = observation([entry(cidr("203.0.113.0/30"))]);
-  const found = plan(hosts(2), observed, { traits: { ...TRAITS, overlap: false } });
-  assert.deepEqual(found.add, []);
+const DISJOINT = { ...TRAITS, overlap: false };
+
+test("planChanges() replaces a broader entry of ours by its parts in one call, where they cannot stand beside it", () => {
+  const observed = observation([entry(cidr("203.0.113.0/30")), entry(cidr("203.0.113.9"))]);
+  const found = plan(hosts(2), observed, { traits: DISJOINT });
+  assert.deepEqual([found.add, found.missing, found.unfit], [[], [], []]);
+  assert.deepEqual([...found.removable], cidrs("203.0.113.0/30", "203.0.113.9"));
+  assert.deepEqual([...found.replacements], [[cidr("203.0.113.0/30"), hosts(2)]]);
+  assert.deepEqual([...plan(hosts(2), observed).replacements], []);
+});
+
+test("planChanges() keeps a broader entry whose parts do not fit, and says so", () => {
+  const observed = observation(
+    [entry(cidr("203.0.113.0/28")), entry(cidr("203.0.113.99"))],
+    [{ families: ["ipv4"], used: 2, limit: 3 }],
+  );
+  const desired = cidrs("203.0.113.1", "203.0.113.4", "203.0.113.9", "203.0.113.99");
+  const found = plan(desired, observed, { traits: DISJOINT });
+  assert.deepEqual([...found.replacements], []);
   assert.deepEqual([...found.removable], []);
-  assert.deepEqual(found.missing, []);
+  assert.deepEqual(found.unfit, cidrs("203.0.113.1", "203.0.113.4", "203.0.113.9"));
+  // An exact aggregate may fit where its parts do not.
+  const adjacent = cidrs("203.0.113.2", "203.0.113.3", "203.0.113.9", "203.0.113.99");
+  assert.deepEqual(
+    [...plan(adjacent, observed, { traits: DISJOINT }).replacements.values()],
+    [cidrs("203.0.113.2/31", "203.0.113.9")],
+  );
+  const batchMax = 3;
+  const large = plan(desired, observation(observed.entries), { traits: { ...DISJOINT, batchMax } });
+  assert.deepEqual([...large.removable], []);
+});
+
+test("planChanges() spends no room twice, neither on two networks nor on what is added before", () => {
+  const wide = [entry(cidr("203.0.113.0/28")), entry(cidr("203.0.113.16/28"))];
+  const inside = cidrs("203.0.113.1", "203.0.113.3", "203.0.113.17", "203.0.113.19");
+  const room = (limit: number) =>
+    observation(wide, [{ families: ["ipv4"], used: wide.length, limit }]);
+  const replaced = (desired: readonly Cidr[], limit: number) =>
+    [...plan(desired, room(limit), { traits: DISJOINT }).replacements.keys()].length;
+  assert.deepEqual([replaced(inside, 4), replaced(inside, 3)], [2, 1]);
+  const more = [...inside, cidr("203.0.113.99")];
+  assert.deepEqual([replaced(more, 5), replaced(more, 4)], [2, 1]);
+});
+
+test("planChanges() adds an aggregate in the place of its parts, where that makes the room it needs", () => {
+  const parts = hosts(4, 4);
+  const pool = [{ families: ["ipv4"] as const, used: 4, limit: 4 }];
+  const full = observation(
+    parts.map((one) => entry(one)),
+    pool,
+  );
+  const found = plan([...parts, cidr("203.0.113.20")], full, { traits: DISJOINT });
+  assert.deepEqual(found.add, cidrs("203.0.113.4/30", "203.0.113.20"));
+  assert.deepEqual(found.unfit, []);
+  const first = plan([cidr("203.0.113.1"), ...parts], full, { traits: DISJOINT });
+  assert.deepEqual(first.add, cidrs("203.0.113.1", "203.0.113.4/30"), "what makes room goes first");
+  const crowded = observation(full.entries, [{ families: ["ipv4"], used: 20, limit: 4 }]);
+  const shrinking = plan([...parts, cidr("203.0.113.20")], crowded, { traits: DISJOINT });
+  assert.deepEqual(shrinking.add, cidrs("203.0.113.4/30"));
+  assert.deepEqual(shrinking.unfit, cidrs("203.0.113.20"));
+  // Beside its parts it would need room that is not there.
+  assert.deepEqual(plan([...parts, cidr("203.0.113.20")], full).unfit, cidrs("203.0.113.20"));
+});
+
+test("planChanges() knows a container of ours by its name, and a stranger's not", () => {
+  const traits = { ...TRAITS, marking: "container" } as const;
+  const named = (text: string | null) =>
+    plan(hosts(1), observation([entry(cidr("203.0.113.1"), text)]), { traits }).marked;
+  assert.equal(named(OURS), true);
+  assert.equal(named(markerText("acme", "web")), false);
+  assert.equal(named("k8s_prod"), false);
+  assert.equal(plan([], observation([]), { traits: { ...traits, marking: "none" } }).marked, false);
 });
 
 test("planChanges() counts an entry as absent for a minute after its removal, so that it is added again", () => {
@@ -191,6 +257,64 @@ test("planChanges() covers what is desired once applied, adds nothing else, and 
         }
       },
     ),
+    { numRuns: 2_000 },
+  );
+});
+
+/** What a backend that refuses overlaps holds after a write, or null where it refuses it. */
+function written(
+  held: readonly Cidr[],
+  change: { readonly gone?: Cidr; readonly added: readonly Cidr[] },
+): readonly Cidr[] | null {
+  const added = addressSet(change.added);
+  const kept = held.filter((one) => one !== change.gone && !added.covers(one));
+  const broad = addressSet(kept);
+  return change.added.some((one) => broad.overlaps(one))
+    ? null
+    : sortCidrs([...kept, ...change.added]);
+}
+
+test("planChanges() brings any disjoint list to what is desired, uncovering nothing on the way", () => {
+  const disjoint = fc
+    .uniqueArray(anyCidr, { maxLength: 10 })
+    .map((all) =>
+      all.filter((one) => !all.some((other) => other !== one && addressSet([other]).covers(one))),
+    );
+  fc.assert(
+    fc.property(disjoint, disjoint, fc.integer({ min: 1, max: 12 }), (desired, start, limit) => {
+      let held: readonly Cidr[] = sortCidrs(start);
+      const now = () => {
+        const pool = [{ families: ["ipv4", "ipv6"] as const, used: held.length, limit }];
+        const entries = held.map((one) => entry(one));
+        return plan(desired, observation(entries, pool), { traits: DISJOINT });
+      };
+      const step = (change: Parameters<typeof written>[1]) => {
+        const before = addressSet(held);
+        const next = written(held, change);
+        assert(next !== null, "what is planned does not overlap");
+        held = next;
+        const after = addressSet(held);
+        for (const one of desired)
+          if (before.covers(one)) assert(after.covers(one), `${one} stays`);
+      };
+      for (let round = 0; round < 4; round += 1) {
+        const { add } = now();
+        const most = Math.max(limit, held.length);
+        if (add.length > 0) step({ added: add });
+        assert(held.length <= most, "what is added fits");
+        const found = now();
+        const going = found.unwanted.filter((one) => found.removable.has(one));
+        for (const gone of going) step({ gone, added: found.replacements.get(gone) ?? [] });
+        assert(held.length <= most, "what is replaced fits");
+      }
+      const end = now();
+      if (end.unfit.length > 0) return;
+      const wanted = addressSet(desired);
+      assert(
+        held.every((one) => wanted.covers(one)) &&
+          desired.every((one) => addressSet(held).covers(one)),
+      );
+    }),
     { numRuns: 2_000 },
   );
 });

@@ -1,0 +1,48 @@
+import { FAMILIES, type Family, familyOf } from "../core/cidr.ts";
+import type { Cluster, List, Source } from "../core/list.ts";
+import type { Kinds, ParsedList } from "./list.ts";
+import type { Reader } from "./problems.ts";
+
+/*
+ * What is right part by part and cannot work together. Found here, before anything is called.
+ */
+
+/** A target that holds none of the families that its list can ever have. */
+export function refuseStrangeFamilies(
+  lists: readonly ParsedList[],
+  clusters: Readonly<Record<string, Cluster>>,
+  options: { readonly kinds: Kinds; readonly reader: Reader },
+): void {
+  for (const { name, list, targets } of lists) {
+    if (list === null) continue;
+    const possible = familiesOf(list, clusters);
+    for (const { index, target } of targets) {
+      const held = options.kinds[target.kind]?.traits(target.settings).families ?? FAMILIES;
+      if (held.some((family) => possible.has(family))) continue;
+      const message =
+        `Cannot keep list "${name}" on ${target.name}: it holds ${textOf(held)} only, and the ` +
+        `list can only ever have ${textOf([...possible])}; take the target out, or give the ` +
+        `list's sources addresses of that family`;
+      options.reader.add(["lists", name, "targets", index], message);
+    }
+  }
+}
+
+function textOf(families: readonly Family[]): string {
+  return families.map((family) => (family === "ipv4" ? "IPv4" : "IPv6")).join(" and ");
+}
+
+function familiesOf(list: List, clusters: Readonly<Record<string, Cluster>>): ReadonlySet<Family> {
+  return new Set(list.sources.flatMap((source) => familiesOfSource(source, clusters)));
+}
+
+/** Those that bounds or the addresses themselves leave open; both where nothing is known. */
+function familiesOfSource(
+  source: Source,
+  clusters: Readonly<Record<string, Cluster>>,
+): readonly Family[] {
+  if (source.kind === "static") return source.cidrs.map(familyOf);
+  if (!("cluster" in source)) return FAMILIES;
+  const bounds = clusters[source.cluster]?.bounds ?? "public";
+  return bounds === "public" ? FAMILIES : bounds.map(familyOf);
+}

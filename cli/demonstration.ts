@@ -1,40 +1,50 @@
 import { parseConfig } from "../lib/config.ts";
-import { parseAddress } from "../lib/core/cidr.ts";
-import { ownership } from "../lib/core/marker.ts";
-import type { ListReport } from "../lib/core/report.ts";
+import { type Cidr, parseAddress } from "../lib/core/cidr.ts";
 import type { World } from "../lib/world.ts";
-import { type EmbeddedEc2, startEmbeddedEc2 } from "./embedded/ec2.ts";
-import { type Ec2Groups, ec2Groups } from "./embedded/ec2-groups.ts";
 import { type EmbeddedKubernetes, startEmbeddedKubernetes } from "./embedded/kubernetes.ts";
-import { countText } from "./report-text.ts";
-import { type Check, ownKeys, randomKey, type Stage } from "./stage.ts";
+import { checkExhibit, type Departure } from "./exhibit-check.ts";
+import { type Exhibits, openExhibits } from "./exhibits.ts";
+import { ownKeys, randomKey, type Stage } from "./stage.ts";
 import { beginStory, nextAct, type Story, type StoryNode } from "./story.ts";
+
+/** A stage that can be looked into, and interfered with. */
+export interface Demonstration extends Stage {
+  readonly exhibits: Exhibits;
+}
 
 const INSTALLATION = "demo";
 const CLUSTER = "demo";
 const LIST = "payments-db";
 const POOL = "payments";
-const GROUP = "sg-0a1b2c3d4e5f60718";
-const PORT = 5432;
-/**
- * Somebody's own rule, for which we are never responsible (198.51.100.0/24 is TEST-NET-2, RFC
- * 5737).
- */
-const HAND_MADE = { cidr: "198.51.100.7/32", description: "office, by hand" };
-/**
- * After the nodes that are there at the start, and early enough for the first removal within 20 s.
- */
+const GRACE_S = 10;
+/** After the nodes that are there at the start. */
 const FIRST_ACT_MS = 2_000;
-const FIRST_RESYNC_MS = 5_000;
+/** The second one, ten seconds later, removes what left first: late enough for that to be due. */
+const FIRST_RESYNC_MS = 7_000;
 const ACT_MS_MIN = 2_000;
 const ACT_MS_SPREAD = 500;
+/**
+ * A resync passes by a target that a delivery is at work on, so an address may stay for some of
+ * them.
+ */
+const RESYNCS_MISSED_MAX = 4;
+const LATE_MS_MAX = 10_000;
 
-/** A stage that needs nothing: a cluster, an EC2 endpoint and a security group in this process. */
-export async function openDemonstration(world: World): Promise<Stage> {
-  const groups = ec2Groups([GROUP]);
-  groups.set(GROUP, [handMadeRule()]);
-  const ec2 = await startEmbeddedEc2({ groups });
+/** What is played: the cluster, and who left it when. */
+interface Play {
+  readonly kubernetes: EmbeddedKubernetes;
+  readonly exhibits: Exhibits;
+  readonly departed: Map<Cidr, Departure>;
+  readonly world: World;
+}
+
+/** A stage that needs nothing: a cluster and three kinds of targets in this process. */
+export async function openDemonstration(world: World): Promise<Demonstration> {
+  const owner = { installation: INSTALLATION, list: LIST, formerly: [] };
+  const exhibits = await openExhibits(owner);
+  const others = new Map(exhibits.all.map((exhibit) => [exhibit, exhibit.others()]));
   const kubernetes = await startEmbeddedKubernetes({ world });
+  const play: Play = { kubernetes, exhibits, departed: new Map(), world };
   const story = beginStory();
   for (const node of story.nodes) putNode(kubernetes, node);
   const following = {
@@ -43,29 +53,39 @@ export async function openDemonstration(world: World): Promise<Stage> {
     key: randomKey(),
   } as const;
   return {
-    config: configOf(ec2),
+    config: configOf(exhibits),
     folder: "/",
-    // The endpoint believes any credentials; the user's own must not go to it.
-    env: { AWS_ACCESS_KEY_ID: "embedded", AWS_SECRET_ACCESS_KEY: "embedded" },
+    env: Object.assign({}, ...exhibits.all.map(({ env }) => env)),
     following,
     keys: [ownKeys(following)],
     firstResyncMs: FIRST_RESYNC_MS,
     embedded: {
-      play: (signal) => play(kubernetes, story, { world, signal }),
-      isHome: () => missingOf(groups, kubernetes).length === 0,
-      check: (lists) => checkGroup(groups, kubernetes, lists),
+      play: (signal) => act(play, story, signal),
+      isHome: () => isHome(play),
+      check({ resyncMs }) {
+        const graceMs = GRACE_S * 1_000;
+        const expected = {
+          wanted: addressesOf(kubernetes),
+          departed: play.departed,
+          now: world.now(),
+          graceMs,
+          staysMsMax: graceMs + RESYNCS_MISSED_MAX * resyncMs + LATE_MS_MAX,
+        };
+        const findings = exhibits.all.map((exhibit) =>
+          checkExhibit(exhibit, { ...expected, others: others.get(exhibit) ?? "" }),
+        );
+        return { isGood: findings.every(({ isGood }) => isGood), findings };
+      },
     },
+    exhibits,
     async close() {
-      await Promise.all([ec2.close(), kubernetes.close()]);
+      await Promise.all([...exhibits.all, kubernetes].map((one) => one.close()));
     },
   };
 }
 
-async function play(
-  kubernetes: EmbeddedKubernetes,
-  beginning: Story,
-  { world, signal }: { readonly world: World; readonly signal: AbortSignal },
-): Promise<void> {
+async function act(play: Play, beginning: Story, signal: AbortSignal): Promise<void> {
+  const { kubernetes, world } = play;
   let story = beginning;
   let waitMs = FIRST_ACT_MS;
   for (;;) {
@@ -73,17 +93,27 @@ async function play(
     if (signal.aborted) return;
     const next = nextAct(story);
     story = next.story;
-    const { act } = next;
-    if (act.kind === "leave") kubernetes.nodes.remove(act.node.name);
-    else putNode(kubernetes, act.node);
+    noteDepartures(play, () => {
+      if (next.act.kind === "leave") kubernetes.nodes.remove(next.act.node.name);
+      else putNode(kubernetes, next.act.node);
+    });
     waitMs = ACT_MS_MIN + Math.floor(world.random() * ACT_MS_SPREAD);
   }
 }
 
-function handMadeRule() {
-  const { cidr, description } = HAND_MADE;
-  const ports = { protocol: "tcp", fromPort: PORT, toPort: PORT };
-  return { egress: false, ...ports, source: { kind: "ipv4", text: cidr }, description } as const;
+/** Writes down which addresses nobody has any more, since when, and who held them. */
+function noteDepartures({ kubernetes, exhibits, departed, world }: Play, change: () => void): void {
+  const before = addressesOf(kubernetes);
+  const holders = exhibits.all.map(({ name, own }) => ({ name, own: new Set(own()) }));
+  const at = world.now();
+  change();
+  const after = addressesOf(kubernetes);
+  for (const cidr of before) {
+    if (after.has(cidr)) continue;
+    const heldBy = holders.filter(({ own }) => own.has(cidr)).map(({ name }) => name);
+    departed.set(cidr, { at, heldBy: new Set(heldBy) });
+  }
+  for (const cidr of after) departed.delete(cidr);
 }
 
 function putNode({ nodes }: EmbeddedKubernetes, { name, address }: StoryNode): void {
@@ -91,7 +121,7 @@ function putNode({ nodes }: EmbeddedKubernetes, { name, address }: StoryNode): v
   nodes.put(name, { addresses, labels: { pool: POOL } });
 }
 
-function configOf(ec2: EmbeddedEc2<Ec2Groups>): Stage["config"] {
+function configOf({ all }: Exhibits): Stage["config"] {
   const reading = parseConfig({
     version: 1,
     installation: INSTALLATION,
@@ -106,17 +136,10 @@ function configOf(ec2: EmbeddedEc2<Ec2Groups>): Stage["config"] {
     lists: {
       [LIST]: {
         from: [{ cluster: CLUSTER, nodes: { pool: POOL }, addresses: ["ExternalIP"] }],
-        // A machine that slept wakes up with more removals than the guard lets go at once.
-        removal: { policy: "sync", grace: "10s", acceptAfter: "1m" },
-        targets: [
-          {
-            kind: "aws/security-group",
-            region: "eu-west-1",
-            id: GROUP,
-            permission: { protocol: "tcp", port: PORT },
-            endpoint: ec2.url,
-          },
-        ],
+        // So many of so few leave that those of two resyncs may be half of all. A machine that
+        // slept wakes up with more.
+        removal: { policy: "sync", grace: `${GRACE_S}s`, maxRatio: 0.5, acceptAfter: "1m" },
+        targets: all.map(({ target }) => target),
       },
     },
   });
@@ -124,62 +147,18 @@ function configOf(ec2: EmbeddedEc2<Ec2Groups>): Stage["config"] {
   throw new Error(`Cannot read the embedded configuration: ${JSON.stringify(reading.problems)}`);
 }
 
-/** Rules of the group, by whose they are. */
-function rulesOf(groups: Ec2Groups) {
-  const rules = groups.rules(GROUP).filter(({ egress }) => !egress);
-  const whose = ownership({ installation: INSTALLATION, list: LIST, formerly: [] });
-  return {
-    own: new Set(
-      rules
-        .filter(({ description }) => whose(description) === "owned")
-        .map(({ source }) => source.text),
-    ),
-    others: rules.filter(({ description }) => whose(description) !== "owned"),
-  };
+function isHome({ kubernetes, exhibits }: Play): boolean {
+  const wanted = [...addressesOf(kubernetes)];
+  return exhibits.all.every((exhibit) => {
+    const own = new Set(exhibit.own());
+    return wanted.every((cidr) => own.has(cidr));
+  });
 }
 
-function missingOf(groups: Ec2Groups, kubernetes: EmbeddedKubernetes): readonly string[] {
-  const { own } = rulesOf(groups);
-  return addressesOf(kubernetes).filter((cidr) => !own.has(cidr));
-}
-
-/** The security group as it is, against the nodes of the cluster as they are. */
-function checkGroup(
-  groups: Ec2Groups,
-  kubernetes: EmbeddedKubernetes,
-  lists: readonly ListReport[],
-): Check {
-  const { own, others } = rulesOf(groups);
-  const wanted = new Set<string>(addressesOf(kubernetes));
-  const inGrace = new Set(
-    lists.flatMap(({ leaving, remove }) => [...leaving.map(({ cidr }) => cidr), ...remove]),
-  );
-  const missing = missingOf(groups, kubernetes);
-  const extra = [...own].filter((cidr) => !wanted.has(cidr) && !inGrace.has(cidr));
-  const [rule] = others;
-  const isUntouched =
-    others.length === 1 &&
-    rule?.source.text === HAND_MADE.cidr &&
-    rule.description === HAND_MADE.description;
-  const faults = [
-    ...(missing.length > 0 ? [`${missing.join(", ")} missing`] : []),
-    ...(extra.length > 0 ? [`${extra.join(", ")} neither wanted nor in grace`] : []),
-    ...(isUntouched ? [] : ["the rule that somebody made by hand is not as it was"]),
-  ];
-  if (faults.length > 0) {
-    const title = `The security group ${GROUP} is not what the cluster says`;
-    return { isGood: false, sentence: `${title}: ${faults.join("; ")}` };
-  }
-  const leaving = countText(own.size - wanted.size, "address", "addresses");
-  const sentence =
-    `the security group ${GROUP} holds the ${countText(wanted.size, "node")} of the cluster, ` +
-    `${leaving} in grace, and the rule that somebody made by hand, untouched`;
-  return { isGood: true, sentence };
-}
-
-function addressesOf({ store }: EmbeddedKubernetes): readonly string[] {
-  return store.list("nodes", store.revision()).flatMap((node) => {
+function addressesOf({ store }: EmbeddedKubernetes): ReadonlySet<Cidr> {
+  const cidrs = store.list("nodes", store.revision()).flatMap((node) => {
     const { addresses } = node.status as { addresses: readonly { address: string }[] };
     return addresses.flatMap(({ address }) => parseAddress(address) ?? []);
   });
+  return new Set(cidrs);
 }

@@ -81,7 +81,8 @@ function addDev(program: Command, shell: Shell, done: Done): void {
     .description(
       "Runs the functions on a local server (127.0.0.1) with a resync every few seconds, " +
         "and a forwarder beside them. Without --config everything is embedded: a cluster " +
-        "whose nodes come and go, an EC2 endpoint with one security group, a memory store. " +
+        "whose nodes come and go; a security group, an RDS instance and a Linode firewall that " +
+        "follow them; a memory store. " +
         "With --config it writes to the real targets; the forwarder follows the cluster of " +
         "--kubeconfig and no other.",
     )

@@ -39,9 +39,10 @@ const WAY_OUT: Readonly<Record<string, string>> = {
  * listen.
  */
 export async function startReceiver(wiring: Wiring, options: ReceiverOptions): Promise<Receiver> {
-  const [{ makeWebhook }, { makeStatus }, { makeResync }, { LOOPBACK }] = await Promise.all([
+  const [{ makeWebhook }, { makeStatus }, { makeFeed }, { makeResync }, event] = await Promise.all([
     import("../functions/webhook.ts"),
     import("../functions/status.ts"),
+    import("../functions/feed.ts"),
     import("../functions/resync.ts"),
     import("../functions/middleware/event.ts"),
   ]);
@@ -49,14 +50,18 @@ export async function startReceiver(wiring: Wiring, options: ReceiverOptions): P
   const serving: Wiring = { ...wiring, signal: ending.signal };
   const { world } = wiring;
   const { host, port } = options;
-  const functions = { webhook: makeWebhook(serving), status: makeStatus(serving) };
+  const functions = {
+    feed: makeFeed(serving),
+    status: makeStatus(serving),
+    webhook: makeWebhook(serving),
+  };
   const resync = makeResync(serving) as (event: unknown, context: unknown) => Promise<Resynced>;
   const server: LocalServer = await startServer({
     functions: functions as Parameters<typeof startServer>[0]["functions"],
     host,
     port,
     world,
-    loopbackKey: LOOPBACK,
+    loopbackKey: event.LOOPBACK,
   }).catch((error: unknown) => {
     throw listenError(error, { host, port });
   });
@@ -115,6 +120,13 @@ export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKe
     wiring.statusTokens();
   } catch (error) {
     found.push({ path: "status.tokens", message: sentenceOf(error) });
+  }
+  for (const feed of new Set(wiring.feeds.values())) {
+    try {
+      feed.tokens();
+    } catch (error) {
+      found.push({ path: feed.path, message: sentenceOf(error) });
+    }
   }
   if (found.length === 0) return keys;
   throw new UsageError("Cannot resolve the secrets of the configuration", found);

@@ -1,5 +1,5 @@
 import type { ListReport, Refusal } from "../lib/core/report.ts";
-import type { ClusterStatus, Status } from "../lib/survey.ts";
+import type { ClusterStatus, SourceStatus, Status } from "../lib/survey.ts";
 import { type Paint, TONE_OF_STATE } from "./paint.ts";
 import { printable } from "./shell.ts";
 
@@ -9,7 +9,7 @@ export interface Wording {
   readonly remove: string;
 }
 
-/** Clusters and lists for people; nothing is left out. Ends with a line break. */
+/** Clusters, sources and lists for people; nothing is left out. Ends with a line break. */
 export function renderStatus(
   status: Status,
   options: { readonly paint: Paint; readonly wording: Wording },
@@ -17,9 +17,10 @@ export function renderStatus(
   const { paint } = options;
   const at = Date.parse(status.at);
   const clusters = status.clusters.map((cluster) => `  ${clusterLine(cluster, at, paint)}`);
+  const sources = status.sources.map((source) => `  ${sourceLine(source, at, paint)}`);
   const blocks = status.lists.map((report) => renderReport(report, options).join("\n"));
   const head = `${paint("strong", `installation ${status.installation}`)} at ${status.at}`;
-  return `${[[head, ...clusters].join("\n"), ...blocks].join("\n\n")}\n`;
+  return `${[[head, ...clusters, ...sources].join("\n"), ...blocks].join("\n\n")}\n`;
 }
 
 function clusterLine(cluster: ClusterStatus, at: number, paint: Paint): string {
@@ -33,6 +34,28 @@ function clusterLine(cluster: ClusterStatus, at: number, paint: Paint): string {
   const nodes = countText(cluster.nodes, "node");
   return `${name}: ${nodes}, ${freshness}, generation ${epoch}/${sequence}`;
 }
+
+/** Networks by name where they are few, as those of a subnet are. */
+const CIDRS_SHOWN_MAX = 4;
+
+function sourceLine(source: SourceStatus, at: number, paint: Paint): string {
+  const { cidrs, free, readAt, fresh, message } = source;
+  const name = `source ${printable(source.source)}`;
+  const why = message === null ? "" : `. ${printable(message)}`;
+  if (readAt === null) return `${name}: ${paint("bad", "never read")}${why || NEVER_ASKED}`;
+  const read = `read ${ageText(at - Date.parse(readAt))} ago`;
+  const state = fresh ? read : `${read}, stale`;
+  const parts = [
+    cidrs.length > CIDRS_SHOWN_MAX
+      ? countText(cidrs.length, "network")
+      : cidrs.map(printable).join(", "),
+    ...(free === null ? [] : [`${countText(free, "address", "addresses")} free`]),
+    paint(fresh && message === null ? "good" : "bad", state),
+  ];
+  return `${name}: ${parts.join(", ")}${why}`;
+}
+
+const NEVER_ASKED = "; a resync asks it";
 
 /** The lines of one list on one target. */
 function renderReport(

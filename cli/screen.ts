@@ -2,6 +2,7 @@ import type { World } from "../lib/world.ts";
 import { type Journey, START } from "./journey.ts";
 import { clockText, linesBetween } from "./journey-lines.ts";
 import { renderTable } from "./journey-table.ts";
+import type { Labels } from "./labels.ts";
 import { paintFor } from "./paint.ts";
 import { printable, type Shell } from "./shell.ts";
 
@@ -19,6 +20,8 @@ export interface ScreenOptions {
   readonly world: Pick<World, "now" | "sleep">;
   /** Who follows whom, and how. */
   readonly title: readonly string[];
+  /** Of every target. */
+  readonly labels: Labels;
 }
 
 const REDRAW_MS = 200;
@@ -32,12 +35,12 @@ export function openScreen(shell: Shell, options: ScreenOptions): Screen {
     : openLines(shell, options);
 }
 
-function openLines(shell: Shell, { world, title }: ScreenOptions): Screen {
+function openLines(shell: Shell, { world, title, labels }: ScreenOptions): Screen {
   const say = (text: string) => shell.stdout.write(`${clockText(world.now())} ${text}\n`);
   say(title.join("; "));
   return {
     show(before, after) {
-      for (const text of linesBetween(before, after)) say(text);
+      for (const text of linesBetween(before, after, labels)) say(text);
     },
     note: (text) => say(printable(text)),
     close: async () => undefined,
@@ -66,7 +69,7 @@ const ESCAPE = "\u001b[";
 const HIDE_CURSOR = `${ESCAPE}?25l`;
 const SHOW_CURSOR = `${ESCAPE}?25h`;
 
-function openTable(shell: Shell, { world, title }: ScreenOptions): Screen {
+function openTable(shell: Shell, { world, title, labels }: ScreenOptions): Screen {
   const paint = paintFor(shell);
   const closing = new AbortController();
   let journey: Journey = START;
@@ -74,7 +77,8 @@ function openTable(shell: Shell, { world, title }: ScreenOptions): Screen {
   let drawn = 0;
   const draw = () => {
     const { columns, rows } = shell.stdout.size();
-    const lines = renderTable(journey, { now: world.now(), columns, rows, paint, title, notes });
+    const about = { title, labels, notes };
+    const lines = renderTable(journey, { now: world.now(), columns, rows, paint, ...about });
     const up = drawn === 0 ? "" : `${ESCAPE}${drawn}A\r`;
     shell.stdout.write(`${up}${ESCAPE}0J${lines.join("\n")}\n`);
     drawn = lines.length;

@@ -25,7 +25,7 @@ export interface LocalServer {
 }
 
 export interface LocalServerOptions {
-  readonly functions: { readonly webhook: FunctionHandler; readonly status: FunctionHandler };
+  readonly functions: Readonly<Record<"feed" | "status" | "webhook", FunctionHandler>>;
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
@@ -152,7 +152,12 @@ interface Reply {
 async function replyTo(serving: Serving, request: IncomingMessage): Promise<Reply> {
   const { functions } = serving.options;
   const method = request.method ?? "GET";
-  switch (pathOf(request)) {
+  const path = pathOf(request);
+  if (path.startsWith("/v1/lists/")) {
+    if (method !== "GET" && method !== "HEAD") return wrongMethod(method, "GET, HEAD");
+    return invoke(serving, request, functions.feed);
+  }
+  switch (path) {
     case "/v1/snapshots":
       if (method !== "POST") return wrongMethod(method, "POST");
       return invoke(serving, request, functions.webhook);
@@ -167,7 +172,9 @@ async function replyTo(serving: Serving, request: IncomingMessage): Promise<Repl
         type: "about:blank",
         title: "Not Found",
         status: 404,
-        detail: "Cannot find this route: there are /v1/snapshots, /v1/status and /healthz",
+        detail:
+          "Cannot find this route: there are /v1/snapshots, /v1/lists/<list>.<format>, " +
+          "/v1/status and /healthz",
       });
   }
 }
@@ -290,13 +297,20 @@ async function send(
   const isCut = !request.complete;
   response.writeHead(reply.statusCode, {
     ...reply.headers,
-    "content-length": Buffer.byteLength(reply.body),
+    ...lengthOf(request, reply),
     ...(isCut || serving.isClosing ? { connection: "close" } : {}),
   });
   response.write(reply.body);
   if (isCut) await linger(serving, request);
   response.end();
   await finished(response);
+}
+
+/** A 304 has no length, and a HEAD that of what a GET would bring. */
+function lengthOf(request: IncomingMessage, reply: Reply): Readonly<Record<string, string>> {
+  if (reply.statusCode === 304) return {};
+  const told = request.method === "HEAD" ? reply.headers["content-length"] : undefined;
+  return { "content-length": told ?? String(Buffer.byteLength(reply.body)) };
 }
 
 /**

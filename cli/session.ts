@@ -115,7 +115,14 @@ function writeText({ action, entries, list, target, result }: LogFields): string
 function writtenOf(fields: LogFields, at: number): JourneyEvent | null {
   const { action, entries, result } = fields;
   if (result !== "done" || (action !== "add" && action !== "remove")) return null;
-  return { kind: "written", at, verb: action, cidrs: entries as readonly Cidr[] };
+  const { target } = fields;
+  return {
+    kind: "written",
+    at,
+    target: String(target),
+    verb: action,
+    cidrs: entries as readonly Cidr[],
+  };
 }
 
 /** A list's trouble when it begins, changes or ends; null as long as all is as it was. */

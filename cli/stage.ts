@@ -4,7 +4,6 @@ import type { KubeSource } from "../forwarder/kube.ts";
 import type { WiringOptions } from "../functions/wiring.ts";
 import type { Config } from "../lib/config.ts";
 import { clustersOf } from "../lib/core/list.ts";
-import type { ListReport } from "../lib/core/report.ts";
 import { type ClusterKeys, parseSigningKey, type SigningKey } from "../lib/wire/signature.ts";
 import type { World } from "../lib/world.ts";
 import { loadConfig } from "./configuration.ts";
@@ -31,14 +30,14 @@ export interface Stage {
   close(): Promise<void>;
 }
 
-/** A cluster and a target of this process, which can be played with and looked into. */
+/** A cluster and targets of this process, which can be played with and looked into. */
 export interface Embedded {
   /** Lets nodes come and go until the signal aborts. */
   play(signal: AbortSignal): Promise<void>;
-  /** Whether the target holds every node that is there now. */
+  /** Whether every target holds every node that is there now. */
   isHome(): boolean;
-  /** Compares what the target holds with the cluster, given what the store knows of graces. */
-  check(lists: readonly ListReport[]): Check;
+  /** Compares what each target holds with the cluster, whatever the product says of it. */
+  check(options: { readonly resyncMs: number }): Check;
 }
 
 export interface Following {
@@ -49,6 +48,13 @@ export interface Following {
 }
 
 export interface Check {
+  /** Whether all findings are. */
+  readonly isGood: boolean;
+  /** One for each target. */
+  readonly findings: readonly Finding[];
+}
+
+export interface Finding {
   readonly isGood: boolean;
   readonly sentence: string;
 }

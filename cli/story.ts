@@ -24,7 +24,22 @@ export interface Story {
  * of three in ten at once, since no more than that leave between two resyncs.
  */
 const NODES_AT_START = 11;
-const ACTS = ["leave", "join", "change", "join", "leave", "change", "leave", "join"] as const;
+/**
+ * Of those that leave most are young, so that the others stay long enough to be ready where that
+ * takes a minute.
+ */
+const TURNS = [
+  "oldest leaves",
+  "one joins",
+  "one changes",
+  "one joins",
+  "one changes",
+  "young one leaves",
+  "one joins",
+  "young one leaves",
+] as const;
+/** How many nodes are younger than the one that changes. */
+const YOUNGER = 2;
 /** The first host of 203.0.113.0/24 (TEST-NET-3, RFC 5737) that is given out. */
 const HOST_FIRST = 10;
 const HOSTS = 240;
@@ -37,20 +52,42 @@ export function beginStory(): Story {
 
 /** The next act and the state after it. Pure: every story is the same one. */
 export function nextAct(before: Story): { readonly act: Act; readonly story: Story } {
-  const kind = ACTS[before.turn % ACTS.length] ?? "join";
+  const turn = TURNS[before.turn % TURNS.length] ?? "one joins";
   const story = { ...before, turn: before.turn + 1 };
-  const [oldest, ...younger] = story.nodes;
-  if (kind === "join" || oldest === undefined) return join(story);
-  if (kind === "leave") {
-    return { act: { kind, node: oldest }, story: { ...story, nodes: younger } };
+  const { nodes } = story;
+  switch (turn) {
+    case "one joins":
+      return join(story);
+    case "oldest leaves":
+      return leave(story, nodes[0]);
+    case "young one leaves":
+      return leave(story, nodes.at(-2));
+    case "one changes":
+      return change(story, nodes.at(-1 - YOUNGER));
+    default:
+      throw new Error(`Unreachable: ${JSON.stringify(turn satisfies never)}`);
   }
-  const chosen = story.nodes[Math.floor(story.nodes.length / 2)] ?? oldest;
-  const node = { name: chosen.name, address: addressOf(story.addresses) };
-  const nodes = story.nodes.map((one) => (one === chosen ? node : one));
-  return { act: { kind, node }, story: { ...story, nodes, addresses: story.addresses + 1 } };
 }
 
-function join(before: Story): { readonly act: Act; readonly story: Story } {
+type Turned = ReturnType<typeof nextAct>;
+
+function leave(story: Story, node: StoryNode | undefined): Turned {
+  if (node === undefined) return join(story);
+  const nodes = story.nodes.filter((one) => one !== node);
+  return { act: { kind: "leave", node }, story: { ...story, nodes } };
+}
+
+function change(story: Story, chosen: StoryNode | undefined): Turned {
+  if (chosen === undefined) return join(story);
+  const node = { name: chosen.name, address: addressOf(story.addresses) };
+  const nodes = story.nodes.map((one) => (one === chosen ? node : one));
+  return {
+    act: { kind: "change", node },
+    story: { ...story, nodes, addresses: story.addresses + 1 },
+  };
+}
+
+function join(before: Story): Turned {
   const story = withNewNode(before);
   const node = story.nodes.at(-1) ?? { name: "", address: "" };
   return { act: { kind: "join", node }, story };

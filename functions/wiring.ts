@@ -7,14 +7,20 @@ import {
   type ResolvedKey,
   resolveReference,
 } from "../lib/config.ts";
-import type { TargetConfig } from "../lib/core/list.ts";
+import { parseFeed } from "../lib/core/feed.ts";
+import { outsidesOf, type TargetConfig } from "../lib/core/list.ts";
+import { outsideKey } from "../lib/core/outside.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
 import { parseStoredSnapshot, storedSnapshot } from "../lib/core/snapshot.ts";
 import { isLogLevel, LOG_LEVELS, makeLogger } from "../lib/logger.ts";
+import { dnsClient } from "../lib/sources/dns.ts";
+import type { NameClient } from "../lib/sources/names.ts";
+import { sourceReader } from "../lib/sources/reader.ts";
 import { fileStore } from "../lib/stores/file.ts";
 import { parseTargetObject } from "../lib/stores/lease.ts";
 import { openLog } from "../lib/stores/log.ts";
 import { memoryStore } from "../lib/stores/memory.ts";
+import { parseSourceReading } from "../lib/stores/readings.ts";
 import type { Store } from "../lib/stores/store.ts";
 import type { SyncContext } from "../lib/sync.ts";
 import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
@@ -22,6 +28,7 @@ import { kinds } from "../lib/targets/registry.ts";
 import type { Target } from "../lib/targets/target.ts";
 import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
 import { makeWorld, type World } from "../lib/world.ts";
+import { type PublishedFeed, publishedFeeds } from "./feeds.ts";
 
 const TRIM_INTERVAL_MS = 3_600_000;
 const CONFIG_DEFAULT = "./allowlist.json";
@@ -33,6 +40,8 @@ export interface Wiring extends SyncContext {
   keys(): readonly ClusterKeys[];
   /** Bearer tokens that may read the status from elsewhere. */
   statusTokens(): readonly string[];
+  /** Lists that can be fetched, by each of their names. */
+  readonly feeds: ReadonlyMap<string, PublishedFeed>;
   /** Trims the logs, at most once an hour each. */
   trim(): Promise<void>;
 }
@@ -49,6 +58,8 @@ export interface WiringOptions {
   readonly keys?: readonly ClusterKeys[];
   /** Contents of the kind `memory`. */
   readonly memory?: MemoryTargets;
+  /** Instead of this machine's name servers. */
+  readonly names?: NameClient;
 }
 
 /** The configuration cannot be used; every problem with its path. */
@@ -81,6 +92,11 @@ export function makeWiring(options: WiringOptions): Wiring {
     });
   const objectLog = (name: string) =>
     openLog({ ...logs, kind: "targets", name, parse: parseTargetObject });
+  const sourceLog = (name: string) =>
+    openLog({ ...logs, kind: "sources", name, parse: parseSourceReading });
+  const feedLog = (name: string) => openLog({ ...logs, kind: "feeds", name, parse: parseFeed });
+  const feeds = publishedFeeds(config, { feedLog, secret });
+  const context = { world, env, memory, secret, feed: feedLog };
 
   return {
     config,
@@ -88,23 +104,28 @@ export function makeWiring(options: WiringOptions): Wiring {
     world,
     clusterLog,
     objectLog,
+    sourceLog,
+    readSource: sourceReader(context, options.names ?? dnsClient()),
     traitsOf: (target) => kindOf(target).traits(target.settings),
     targetOf(target) {
-      const made =
-        targets.get(target.name) ?? kindOf(target).create(target, { world, env, memory, secret });
+      const made = targets.get(target.name) ?? kindOf(target).create(target, context);
       targets.set(target.name, made);
       // What could not be made is tried again: credentials and networks come back.
       made.catch(() => targets.delete(target.name));
       return made;
     },
     keys: once(() => options.keys ?? resolveKeys(options)),
+    feeds,
     statusTokens: once(() => config.statusTokens.map((token) => resolveSecret(token, options))),
     async trim() {
       const objects = config.lists.flatMap((list) => list.targets.map((target) => target.object));
       const clusters = Object.keys(config.clusters);
+      const outsides = outsidesOf(config.lists).map(outsideKey);
       const due = [
         ...clusters.map((name) => ({ name: `clusters/${name}`, log: clusterLog(name) })),
         ...[...new Set(objects)].map((name) => ({ name: `targets/${name}`, log: objectLog(name) })),
+        ...outsides.map((name) => ({ name: `sources/${name}`, log: sourceLog(name) })),
+        ...[...new Set(feeds.values())].map(({ name, log }) => ({ name: `feeds/${name}`, log })),
       ].filter(({ name }) => world.now() - (trimmed.get(name) ?? 0) >= TRIM_INTERVAL_MS);
       for (const { name, log } of due) {
         trimmed.set(name, world.now());

@@ -5,6 +5,7 @@ import { type Kinds, parseList, refuseSharedNames, refuseSharedSlots } from "./c
 import { createReader, type Reader, unknownMessage } from "./config/problems.ts";
 import { entriesOf, isRecord, recordOf } from "./config/raw.ts";
 import { fileShape, storeShapes } from "./config/shape.ts";
+import { refuseTwoWays } from "./config/source.ts";
 import type { Policy } from "./core/list.ts";
 import { capProblems } from "./core/problem.ts";
 import type { Problem } from "./core/snapshot.ts";
@@ -64,6 +65,7 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
   const lists = entriesOf(root.lists).map(([name, raw]) => parseList(name, raw, context));
   refuseSharedSlots(lists, reader);
   refuseSharedNames(lists, reader);
+  refuseTwoWays(lists, reader);
   const whole = clusters.flatMap(({ cluster }) => (cluster === null ? [] : [cluster]));
   const byCluster = byName(whole.map((cluster) => [cluster.name, cluster]));
   // Judged over whole lists only: of half a list nothing can be said to be impossible.

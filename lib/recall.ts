@@ -1,7 +1,10 @@
-import { clustersOf, type List, type TargetConfig } from "./core/list.ts";
+import { clustersOf, type List, outsidesOf, type TargetConfig } from "./core/list.ts";
 import type { Snapshots } from "./core/members.ts";
+import { outsideKey } from "./core/outside.ts";
+import type { Readings } from "./core/reading.ts";
 import type { Slot, Slots } from "./core/record.ts";
 import { type ListReport, stateOf } from "./core/report.ts";
+import type { Log } from "./stores/log.ts";
 import type { SyncContext } from "./sync.ts";
 
 /*
@@ -13,10 +16,19 @@ export function slotFor(list: List, slot: Slot | undefined): Slot | null {
   return slot !== undefined && slot.list === list.name ? slot : null;
 }
 
-/** Why a list cannot be judged: one of its clusters' stored snapshots cannot be read. */
-export function troubleOf(list: List, unreadable: ReadonlyMap<string, string>): string | null {
-  const cluster = clustersOf(list).find((name) => unreadable.has(name));
-  return cluster === undefined ? null : (unreadable.get(cluster) ?? null);
+/** What the store holds of those who give members to lists. */
+export interface Truth {
+  readonly snapshots: Snapshots;
+  readonly readings: Readings;
+  /** What cannot be read, and why: names of clusters, keys of outside sources. */
+  readonly unreadable: ReadonlyMap<string, string>;
+}
+
+/** Why a list cannot be judged: what is stored of one of its sources cannot be read. */
+export function troubleOf(list: List, { unreadable }: Pick<Truth, "unreadable">): string | null {
+  const speakers = [...clustersOf(list), ...outsidesOf([list]).map(outsideKey)];
+  const speaker = speakers.find((name) => unreadable.has(name));
+  return speaker === undefined ? null : (unreadable.get(speaker) ?? null);
 }
 
 /** A report whose numbers are old because something kept us from looking. */
@@ -25,26 +37,45 @@ export function troubled(report: ListReport, message: string): ListReport {
 }
 
 /**
- * The newest admitted snapshot of every cluster of these lists; a cluster that cannot be read is
- * never an empty one.
+ * The newest admitted snapshot of every cluster of these lists, and the newest reading of every
+ * outside source; what cannot be read is never empty.
  */
-export async function readSnapshots(
-  context: Pick<SyncContext, "clusterLog">,
+export async function readTruth(
+  context: Pick<SyncContext, "clusterLog" | "sourceLog">,
   lists: readonly List[],
-): Promise<{ readonly snapshots: Snapshots; readonly unreadable: ReadonlyMap<string, string> }> {
+): Promise<Truth> {
   const clusters = [...new Set(lists.flatMap(clustersOf))].toSorted();
+  const [spoken, asked] = await Promise.all([
+    readNewest(clusters, context.clusterLog),
+    readReadings(context, lists),
+  ]);
+  const unreadable = new Map([...spoken.unreadable, ...asked.unreadable]);
+  return { snapshots: spoken.bodies, readings: asked.readings, unreadable };
+}
+
+/** The part of {@link readTruth} that outside sources said. */
+export async function readReadings(
+  context: Pick<SyncContext, "sourceLog">,
+  lists: readonly List[],
+): Promise<Pick<Truth, "readings" | "unreadable">> {
+  const keys = outsidesOf(lists).map(outsideKey);
+  const { bodies, unreadable } = await readNewest(keys, context.sourceLog);
+  return { readings: bodies, unreadable };
+}
+
+async function readNewest<T>(names: readonly string[], logOf: (name: string) => Log<T>) {
   const unreadable = new Map<string, string>();
   const newest = await Promise.all(
-    clusters.map(async (cluster) => {
+    names.map(async (name) => {
       try {
-        return [cluster, (await context.clusterLog(cluster).newest())?.body ?? null] as const;
+        return [name, (await logOf(name).newest())?.body ?? null] as const;
       } catch (error) {
-        unreadable.set(cluster, messageOf(error));
-        return [cluster, null] as const;
+        unreadable.set(name, messageOf(error));
+        return [name, null] as const;
       }
     }),
   );
-  return { snapshots: Object.fromEntries(newest), unreadable };
+  return { bodies: Object.fromEntries(newest), unreadable };
 }
 
 /**

@@ -2,11 +2,23 @@ import { desiredDigest, isDue, listDigest } from "./core/due.ts";
 import type { List, Policy, TargetConfig } from "./core/list.ts";
 import { membersOf, type Snapshots } from "./core/members.ts";
 import type { Traits } from "./core/observation.ts";
+import type { OutsideSource } from "./core/outside.ts";
+import type { SourceOutcome, SourceReading } from "./core/reading.ts";
 import type { Instant, Slot, Slots } from "./core/record.ts";
 import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { AdmittedSnapshot } from "./core/snapshot.ts";
-import { messageOf, readSlots, readSnapshots, slotFor, troubled, troubleOf } from "./recall.ts";
+import { inParallel } from "./parallel.ts";
+import {
+  messageOf,
+  readSlots,
+  readTruth,
+  slotFor,
+  type Truth,
+  troubled,
+  troubleOf,
+} from "./recall.ts";
 import { reconcile } from "./reconcile.ts";
+import { refreshSources } from "./refresh.ts";
 import { acquireLease, type Lease, type TargetObject } from "./stores/lease.ts";
 import type { Log } from "./stores/log.ts";
 import { StoreError } from "./stores/store.ts";
@@ -14,14 +26,16 @@ import { type Target, TargetError } from "./targets/target.ts";
 import type { Heard } from "./turn.ts";
 import type { World } from "./world.ts";
 
-/** Objects worked on at the same time. */
-const PARALLEL_MAX = 8;
 /** Everything outside that a sync meets, made by the wiring. */
 export interface SyncContext {
   readonly policy: Policy;
   readonly world: World;
   readonly clusterLog: (cluster: string) => Log<AdmittedSnapshot>;
   readonly objectLog: (object: string) => Log<TargetObject>;
+  /** By {@link outsideKey}. */
+  readonly sourceLog: (key: string) => Log<SourceReading>;
+  /** Asks once. What the world does is in the outcome; must honour the signal. */
+  readonly readSource: (source: OutsideSource, signal: AbortSignal) => Promise<SourceOutcome>;
   readonly targetOf: (config: TargetConfig) => Promise<Target>;
   readonly traitsOf: (config: TargetConfig) => Traits;
   /**
@@ -36,8 +50,8 @@ export interface SyncOptions {
   /** No call is begun that would not end before this. */
   readonly deadline: Instant;
   /**
-   * webhook: due targets, adds only · resync: due targets, removes too · command: all targets,
-   * removes too.
+   * webhook: due targets, adds only, asks no outside source · resync: due targets, removes too ·
+   * command: all targets, removes too.
    */
   readonly mode: "webhook" | "resync" | "command";
   /** How long to wait for another holder of a target's lease. */
@@ -78,9 +92,10 @@ interface Job {
  * it is running any more.
  */
 export async function sync(context: SyncContext, options: SyncOptions): Promise<SyncOutcome> {
-  const { snapshots, unreadable } = await readSnapshots(context, options.lists);
-  const readable = options.lists.filter((list) => troubleOf(list, unreadable) === null);
-  const jobs = jobsOf(context, readable, snapshots);
+  if (options.mode !== "webhook") await refreshSources(context, options);
+  const truth = await readTruth(context, options.lists);
+  const readable = options.lists.filter((list) => troubleOf(list, truth) === null);
+  const jobs = jobsOf(context, readable, truth);
   const remembered = await readSlots(context, jobs);
   const due = jobs.filter((job) => isJobDue(context, options, { job, slots: remembered }));
   const outcomes = new Map<string, Outcome>();
@@ -90,7 +105,7 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
     }
   });
   const targets = options.lists.flatMap((list) => {
-    const trouble = troubleOf(list, unreadable);
+    const trouble = troubleOf(list, truth);
     return list.targets.map((config) => {
       const slot = slotFor(list, remembered[config.name]);
       const report = slot?.report ?? blankReport(list.name, config.name);
@@ -99,13 +114,13 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
       return { list, config, traits, ...(outcomes.get(config.name) ?? unknown) };
     });
   });
-  return { targets, snapshots };
+  return { targets, snapshots: truth.snapshots };
 }
 
-function jobsOf(context: SyncContext, lists: readonly List[], snapshots: Snapshots): Job[] {
+function jobsOf(context: SyncContext, lists: readonly List[], truth: Truth): Job[] {
   const { policy, world } = context;
   return lists.flatMap((list) => {
-    const heard = heardOf(list, snapshots, { policy, now: world.now() });
+    const heard = heardOf(list, truth, { policy, now: world.now() });
     const digest = listDigest(list, policy);
     return list.targets.map((config) => {
       const traits = context.traitsOf(config);
@@ -116,10 +131,10 @@ function jobsOf(context: SyncContext, lists: readonly List[], snapshots: Snapsho
 
 function heardOf(
   list: List,
-  snapshots: Snapshots,
+  { snapshots, readings }: Truth,
   options: { readonly policy: Policy; readonly now: Instant },
 ): Heard {
-  const membership = membersOf(list, snapshots, options);
+  const membership = membersOf(list, snapshots, { ...options, readings });
   return { membership, desired: desiredDigest(membership), at: options.now };
 }
 
@@ -150,14 +165,6 @@ function byObject(jobs: readonly Job[], slots: Slots): (readonly Job[])[] {
   const oldest = (group: readonly Job[]) =>
     Math.min(...group.map((job) => slots[job.config.name]?.checkedAt ?? 0));
   return [...groups.values()].toSorted((a, b) => oldest(a) - oldest(b));
-}
-
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(PARALLEL_MAX, queue.length) }, worker));
 }
 
 interface Outcome {
@@ -263,10 +270,10 @@ function wasTouched(slot: Slot, before: Slot | undefined): boolean {
 
 async function refreshed(context: SyncContext, list: List): Promise<Heard> {
   const now = context.world.now();
-  const { snapshots, unreadable } = await readSnapshots(context, [list]);
-  const trouble = troubleOf(list, unreadable);
+  const truth = await readTruth(context, [list]);
+  const trouble = troubleOf(list, truth);
   if (trouble !== null) throw new StoreError(trouble);
-  return heardOf(list, snapshots, { policy: context.policy, now });
+  return heardOf(list, truth, { policy: context.policy, now });
 }
 
 // Should the record be lost, the next run does the work again, which is harmless.

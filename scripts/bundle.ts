@@ -10,6 +10,7 @@ export const ROOT = join(import.meta.dirname, "..");
 /** What is bundled, by the name of the file it becomes in `dist`. */
 export const ENTRIES: Readonly<Record<string, string>> = {
   cli: "cli/main.ts",
+  feed: "functions/feed.ts",
   forwarder: "forwarder/main.ts",
   resync: "functions/resync.ts",
   status: "functions/status.ts",

@@ -11,28 +11,44 @@ import type { Plugin } from "esbuild";
 import { parse } from "yaml";
 import { parseYamlConfig } from "../lib/config/yaml.ts";
 import type { Config } from "../lib/config.ts";
+import type { Source } from "../lib/core/list.ts";
 import { bundleEntry, existingEntries, FUNCTIONS, ROOT } from "./bundle.ts";
 
-/** The vendors in `lib/clouds` that no target of the configuration needs. */
-function unusedClouds(config: Config): readonly string[] {
-  const used = config.lists.flatMap((list) => list.targets.map((target) => vendorOf(target.kind)));
-  return readdirSync(join(ROOT, "lib/clouds"))
-    .map((file) => basename(file, ".ts"))
-    .filter((vendor) => !used.includes(vendor));
+/** What a vendor's file loads for these kinds of targets only, as an SDK of its own. */
+const PARTS: Readonly<Record<string, readonly string[]>> = { "aws/waf": ["aws/waf-ip-set"] };
+
+/** Files below `lib/clouds`, without their ending, that nothing in the configuration needs. */
+function unusedClouds({ lists }: Config): readonly string[] {
+  const kinds = lists.flatMap((list) => list.targets.map((target) => target.kind));
+  const sources = lists.flatMap((list) => list.sources.flatMap(vendorsOf));
+  const used = new Set([...kinds.map(vendorOf), ...sources]);
+  const vendors = readdirSync(join(ROOT, "lib/clouds"), { withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => basename(entry.name, ".ts"));
+  const parts = Object.entries(PARTS).filter(
+    ([, users]) => !kinds.some((kind) => users.includes(kind)),
+  );
+  return [...vendors.filter((vendor) => !used.has(vendor)), ...parts.map(([part]) => part)];
 }
 
 function vendorOf(kind: string): string {
   return kind.split("/")[0] ?? kind;
 }
 
-function leaveOut(vendors: readonly string[]): Plugin {
+/** Whose subnets a source asks for. */
+function vendorsOf(source: Source): readonly string[] {
+  return source.kind === "subnets" ? source.subnets.map(({ vendor }) => vendor) : [];
+}
+
+function leaveOut(files: readonly string[]): Plugin {
   return {
     name: "leave-out-clouds",
     setup(build) {
-      for (const vendor of vendors) {
-        const filter = new RegExp(String.raw`[\\/]lib[\\/]clouds[\\/]${vendor}\.ts$`);
+      for (const file of files) {
+        const path = file.replace("/", String.raw`[\\/]`);
+        const filter = new RegExp(String.raw`[\\/]lib[\\/]clouds[\\/]${path}\.ts$`);
         const message =
-          `Cannot use ${vendor}: these functions were packaged without it; run "npm run ` +
+          `Cannot use ${file}: these functions were packaged without it; run "npm run ` +
           `package" with the new configuration`;
         build.onLoad({ filter }, () => ({
           contents: `throw new Error(${JSON.stringify(message)});`,
@@ -42,7 +58,6 @@ function leaveOut(vendors: readonly string[]): Plugin {
     },
   };
 }
-
 const { values } = parseArgs({
   options: {
     config: { type: "string", default: "allowlist.yaml" },

@@ -2,6 +2,8 @@ import { admitSnapshot } from "../lib/admit.ts";
 import { addressSet } from "../lib/core/aggregate.ts";
 import type { List, Policy } from "../lib/core/list.ts";
 import type { Traits } from "../lib/core/observation.ts";
+import { outsideKey } from "../lib/core/outside.ts";
+import type { SourceOutcome } from "../lib/core/reading.ts";
 import type { ListReport } from "../lib/core/report.ts";
 import {
   type AdmittedSnapshot,
@@ -13,11 +15,12 @@ import {
 import { parseTargetObject } from "../lib/stores/lease.ts";
 import { openLog } from "../lib/stores/log.ts";
 import { memoryStore } from "../lib/stores/memory.ts";
+import { parseSourceReading } from "../lib/stores/readings.ts";
 import type { Store } from "../lib/stores/store.ts";
 import { type SyncContext, type SyncOptions, type SyncOutcome, sync } from "../lib/sync.ts";
 import { MEMORY_TRAITS, memoryTarget, memoryTargets } from "../lib/targets/memory.ts";
 import { type Target, TargetError } from "../lib/targets/target.ts";
-import { hosts, node, snapshot } from "./core/cases.ts";
+import { cidr, hosts, node, snapshot } from "./core/cases.ts";
 import { type VirtualWorld, virtualWorld } from "./virtual-world.ts";
 
 /** Done around a call to a target: may throw instead of it, after it, or wait. */
@@ -39,6 +42,10 @@ export interface Corridor {
   calls(): readonly string[];
   /** Calls that have begun and not ended. */
   inFlight(): number;
+  /** What outside sources answer, by key; what is not there cannot be read. */
+  readonly outside: Map<string, (signal: AbortSignal) => Promise<SourceOutcome>>;
+  /** Keys of the outside sources that were asked since the last time this was read. */
+  asked(): readonly string[];
   interfere(how: Interference | null): void;
   /** Admits a snapshot of these nodes at the next sequence and syncs as the webhook does. */
   deliver(nodes: readonly Node[], given?: Partial<Snapshot>): Promise<SyncOutcome>;
@@ -54,6 +61,8 @@ export interface CorridorOptions {
   readonly store?: Store;
   readonly contents?: ReturnType<typeof memoryTargets>;
   readonly traits?: Partial<Traits>;
+  /** Instead of a memory target, whatever the configuration names. Its calls are not counted. */
+  readonly target?: Target;
   /** Of the last snapshot that an earlier corridor over the same store admitted. */
   readonly sequence?: number;
 }
@@ -63,13 +72,16 @@ export function corridor(options: CorridorOptions): Corridor {
   const world = options.world ?? virtualWorld();
   const store = options.store ?? memoryStore(world);
   const contents = options.contents ?? memoryTargets();
-  const traits: Traits = { ...MEMORY_TRAITS, ...options.traits };
+  const { target } = options;
+  const traits: Traits = target?.traits ?? { ...MEMORY_TRAITS, ...options.traits };
   const meter = makeMeter();
+  const sources = makeSources();
   const context: SyncContext = {
     policy,
     world,
     ...logsOf(store, world),
-    targetOf: async (config) => metered(config, { contents, traits, meter }),
+    readSource: sources.read,
+    targetOf: async (config) => target ?? metered(config, { contents, traits, meter }),
     traitsOf: () => traits,
   };
   let sequence = options.sequence ?? 0;
@@ -103,6 +115,8 @@ export function corridor(options: CorridorOptions): Corridor {
     calls: meter.calls,
     inFlight: meter.inFlight,
     interfere: meter.interfere,
+    outside: sources.outside,
+    asked: sources.asked,
     admit,
     async deliver(nodes, given) {
       await admit(nodes, given);
@@ -113,12 +127,42 @@ export function corridor(options: CorridorOptions): Corridor {
   };
 }
 
-function logsOf(store: Store, world: VirtualWorld): Pick<SyncContext, "clusterLog" | "objectLog"> {
+function makeSources() {
+  const outside: Corridor["outside"] = new Map();
+  let keys: string[] = [];
+  const read: SyncContext["readSource"] = async (source, signal) => {
+    const key = outsideKey(source);
+    keys.push(key);
+    const answer = outside.get(key);
+    return answer === undefined ? unread(`Cannot read ${key}: nobody answers`) : answer(signal);
+  };
+  const asked = () => {
+    const made = keys.toSorted();
+    keys = [];
+    return made;
+  };
+  return { outside, read, asked };
+}
+
+/** An outside source that names these networks. */
+export function says(...texts: readonly string[]) {
+  const outcome: SourceOutcome = { kind: "read", cidrs: texts.map(cidr), free: null };
+  return async () => outcome;
+}
+
+export function unread(message: string): SourceOutcome {
+  return { kind: "failed", cidrs: [], message };
+}
+
+type Logs = Pick<SyncContext, "clusterLog" | "objectLog" | "sourceLog">;
+
+function logsOf(store: Store, world: VirtualWorld): Logs {
   const logs = { store, prefix: "", world };
   const snapshots = { parse: parseStoredSnapshot, render: storedSnapshot };
   return {
     clusterLog: (name) => openLog({ ...logs, kind: "clusters", name, ...snapshots }),
     objectLog: (name) => openLog({ ...logs, kind: "targets", name, parse: parseTargetObject }),
+    sourceLog: (name) => openLog({ ...logs, kind: "sources", name, parse: parseSourceReading }),
   };
 }
 

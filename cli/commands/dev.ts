@@ -1,24 +1,20 @@
 import type { Settings } from "../../forwarder/settings.ts";
 import type { Wiring } from "../../functions/wiring.ts";
 import type { AdmittedSnapshot } from "../../lib/core/snapshot.ts";
-import { statusOf } from "../../lib/survey.ts";
+import type { TargetObject } from "../../lib/stores/lease.ts";
+import type { Log } from "../../lib/stores/log.ts";
+import type { World } from "../../lib/world.ts";
 import { claimsOf } from "../claims.ts";
-import { openDemonstration } from "../demonstration.ts";
 import { durationText } from "../journey-lines.ts";
+import { readBackAt } from "../journey-trip.ts";
+import { type Labels, labelsOf } from "../labels.ts";
 import { paintFor } from "../paint.ts";
 import { openWiring, startReceiver } from "../receiver.ts";
 import { openJsonLines, openScreen } from "../screen.ts";
 import { makeSession, type Session } from "../session.ts";
 import { type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
-import {
-  type Check,
-  type Embedded,
-  type Following,
-  openStage,
-  type Stage,
-  scopeOf,
-} from "../stage.ts";
-import { renderSummary, summaryOf } from "../summary.ts";
+import { type Embedded, type Following, openStage, type Stage, scopeOf } from "../stage.ts";
+import { renderSummary, type Summary, summaryOf } from "../summary.ts";
 
 export interface DevOptions {
   readonly config?: string;
@@ -35,8 +31,15 @@ const HOST = "127.0.0.1";
 const SETTLE_MS_MAX = 5_000;
 const SETTLE_PAUSE_MS = 50;
 
-/** Functions, resync and a forwarder in one process, until it is asked to end or time is up. */
-export async function runDev(options: DevOptions, shell: Shell): Promise<number> {
+/**
+ * Functions, resync and a forwarder in one process, until it is asked to end or time is up. Without
+ * a configuration on the stage that `open` makes.
+ */
+export async function runDev(
+  options: DevOptions,
+  shell: Shell,
+  open: (world: World) => Promise<Stage> = demonstration,
+): Promise<number> {
   const { config, kubeconfig, cluster } = options;
   if (config === undefined && (kubeconfig !== undefined || cluster !== undefined)) {
     throw new UsageError(
@@ -53,13 +56,18 @@ export async function runDev(options: DevOptions, shell: Shell): Promise<number>
   const { world, note } = session;
   const stage =
     config === undefined
-      ? await openDemonstration(world)
+      ? await open(world)
       : await openStage({ ...options, config }, { shell, world, note });
   try {
     return await perform(stage, options, { shell, session });
   } finally {
     await stage.close();
   }
+}
+
+async function demonstration(world: World): Promise<Stage> {
+  const { openDemonstration } = await import("../demonstration.ts");
+  return openDemonstration(world);
 }
 
 interface Performance {
@@ -75,7 +83,7 @@ async function perform(
   const { world } = session;
   const { config, env, folder, keys, following } = stage;
   const plain = await openWiring({ config, world, env, folder, keys });
-  const wiring = following === null ? plain : listening(plain, following, session);
+  const wiring = listening(plain, following?.cluster ?? null, session);
   const receiver = await startReceiver(wiring, {
     host: HOST,
     port: options.port,
@@ -87,9 +95,10 @@ async function perform(
     },
   });
   const title = titleOf(stage, options, receiver.url);
+  const labels = labelsOf(config.lists.flatMap(({ targets }) => targets.map(({ name }) => name)));
   const screen = options.json
-    ? openJsonLines(shell, { world, title })
-    : openScreen(shell, { world, title });
+    ? openJsonLines(shell, { world, title, labels })
+    : openScreen(shell, { world, title, labels });
   session.showOn(screen);
   let lastedMs = 0;
   try {
@@ -98,15 +107,28 @@ async function perform(
     await receiver.close();
     await screen.close();
   }
-  const check = await checkNow(stage, wiring);
-  const summary = summaryOf(session.journey(), { lastedMs, check });
-  const at = new Date(world.now()).toISOString();
-  const text = options.json
-    ? `${JSON.stringify({ at, kind: "summary", ...summary })}\n`
-    : renderSummary(summary, paintFor(shell));
-  shell.stdout.write(text);
-  if (check !== null && !check.isGood) shell.stderr.write(`${check.sentence}\n`);
+  const check = stage.embedded?.check({ resyncMs: options.resync }) ?? null;
+  const targets = config.lists.flatMap((list) => list.targets);
+  const settleMs = new Map(targets.map((one) => [one.name, wiring.traitsOf(one).settleMs]));
+  const summary = summaryOf(session.journey(), { lastedMs, settleMs, check });
+  tellSummary(summary, { shell, labels, json: options.json ? world.now() : null });
   return check === null || check.isGood ? 0 : 1;
+}
+
+/** `json` is the time that a line of JSON bears, or null for text. */
+function tellSummary(
+  summary: Summary,
+  options: { readonly shell: Shell; readonly labels: Labels; readonly json: number | null },
+): void {
+  const { shell, labels, json } = options;
+  const text =
+    json === null
+      ? renderSummary(summary, { labels, paint: paintFor(shell) })
+      : `${JSON.stringify({ at: new Date(json).toISOString(), kind: "summary", ...summary })}\n`;
+  shell.stdout.write(text);
+  for (const { isGood, sentence } of summary.check?.findings ?? []) {
+    if (!isGood) shell.stderr.write(`${sentence}\n`);
+  }
 }
 
 /**
@@ -198,28 +220,38 @@ function proxiesOf(env: Shell["env"]): Shell["env"] {
 }
 
 /**
- * Tells the session what is wanted as soon as it became the truth, which is before anything is
- * written.
+ * Tells the session what a cluster wants as soon as it became the truth, which is before anything
+ * is written, and of each target what came of it as soon as that is remembered, which is before the
+ * slowest of them is done.
  */
-function listening(wiring: Wiring, { cluster }: Following, session: Session): Wiring {
-  const { world, policy } = wiring;
+function listening(wiring: Wiring, cluster: string | null, session: Session): Wiring {
+  const { world, policy, traitsOf } = wiring;
   const hear = (snapshot: AdmittedSnapshot) => {
     const at = world.now();
-    session.hear({ kind: "admitted", at, claims: claimsOf(snapshot, policy, at) });
+    const claims = claimsOf(snapshot, { policy, traitsOf, now: at });
+    session.hear({ kind: "admitted", at, claims });
+  };
+  const remember = ({ state, slots }: TargetObject) => {
+    if (state === "done") session.hear({ kind: "recorded", at: world.now(), slots });
   };
   return {
     ...wiring,
-    clusterLog(name) {
+    clusterLog: (name) => {
       const log = wiring.clusterLog(name);
-      if (name !== cluster) return log;
-      return {
-        ...log,
-        async append(after, body) {
-          const entry = await log.append(after, body);
-          if (entry !== "exists") hear(body);
-          return entry;
-        },
-      };
+      return name === cluster ? overheard(log, hear) : log;
+    },
+    objectLog: (name) => overheard(wiring.objectLog(name), remember),
+  };
+}
+
+/** The same log, and everything that is appended to it is told. */
+function overheard<T>(log: Log<T>, hear: (body: T) => void): Log<T> {
+  return {
+    ...log,
+    async append(after, body) {
+      const entry = await log.append(after, body);
+      if (entry !== "exists") hear(body);
+      return entry;
     },
   };
 }
@@ -229,29 +261,27 @@ async function settle(embedded: Embedded, { world, journey }: Session): Promise<
   const untilAt = world.now() + SETTLE_MS_MAX;
   while (world.now() < untilAt) {
     const isOnItsWay = journey().trips.some(
-      (trip) => trip.end === null && (trip.direction === "arrival" || trip.admittedAt === null),
+      (trip) =>
+        trip.end === null &&
+        (trip.admittedAt === null || (trip.direction === "arrival" && readBackAt(trip) === null)),
     );
     if (!isOnItsWay && embedded.isHome()) return;
     await world.sleep(SETTLE_PAUSE_MS);
   }
 }
 
-async function checkNow(stage: Stage, wiring: Wiring): Promise<Check | null> {
-  if (stage.embedded === null) return null;
-  return stage.embedded.check((await statusOf(wiring, wiring.policy.lists)).lists);
-}
+/** More targets than this are counted instead of named. */
+const TITLE_TARGETS_MAX = 3;
 
 function titleOf(stage: Stage, options: DevOptions, url: string): readonly string[] {
   const { lists } = stage.config;
-  const [list] = lists;
-  const targets = lists.flatMap((one) => one.targets);
-  const [target] = targets;
-  const isOne = list !== undefined && target !== undefined && targets.length === 1;
-  const what = isOne
-    ? `${list.name} on ${target.name}`
-    : `${lists.length} lists on ${targets.length} targets`;
+  const [list, ...others] = lists;
+  const only = others.length === 0 ? (list ?? null) : null;
+  const names = lists.flatMap(({ targets }) => targets.map(({ name }) => name));
+  const where = names.length > TITLE_TARGETS_MAX ? `${names.length} targets` : names.join(", ");
+  const what = only === null ? `${lists.length} lists` : only.name;
   const who = stage.following === null ? "deliveries" : `cluster ${stage.following.cluster}`;
-  const grace = isOne ? [`grace ${durationText(list.removal.graceMs)}`] : [];
+  const grace = only === null ? [] : [`grace ${durationText(only.removal.graceMs)}`];
   const how = [...grace, `resync every ${durationText(options.resync)}`, `receiver ${url}`];
-  return [`${who} → ${what}`, `${how.join(", ")}; Ctrl-C ends it`];
+  return [`${who} → ${what} on ${where}`, `${how.join(", ")}; Ctrl-C ends it`];
 }

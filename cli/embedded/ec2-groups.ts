@@ -1,4 +1,5 @@
 import { type Cidr, type Family, familyOf, parseCidr } from "../../lib/core/cidr.ts";
+import { Ec2Error, invalid, pageFrom } from "./ec2-error.ts";
 
 /** One rule as EC2 shows it. */
 export interface Ec2Rule {
@@ -71,25 +72,6 @@ export interface Ec2Groups {
   rules(groupId: string): readonly Ec2Rule[];
   /** Somebody else's hand: replaces all rules of a group, unchecked; a rule without id gets one. */
   set(groupId: string, rules: readonly (Omit<Ec2Rule, "id" | "groupId"> & { id?: string })[]): void;
-}
-
-/** An answer that is no success. Without a status the connection is cut and nothing is answered. */
-export class Ec2Error extends Error {
-  override readonly name = "Ec2Error";
-  readonly code: string;
-  readonly status: number | null;
-  readonly retryAfterS: number | null;
-
-  constructor(
-    code: string,
-    message: string,
-    options?: { readonly status?: number | null; readonly retryAfterS?: number },
-  ) {
-    super(message);
-    this.code = code;
-    this.status = options?.status === undefined ? 400 : options.status;
-    this.retryAfterS = options?.retryAfterS ?? null;
-  }
 }
 
 const DEFAULTS: Ec2Settings = {
@@ -189,13 +171,12 @@ function pageOf(
       `Value ( ${maxResults} ) for parameter maxResults is invalid. Expecting 5 to 1000.`,
     );
   }
-  const first = nextToken === null ? 0 : Number(/^page-(\d{1,9})$/.exec(nextToken)?.[1] ?? "x");
-  if (Number.isNaN(first)) throw invalid("Value for parameter nextToken is invalid.");
-  const next = first + Math.min(maxResults ?? pageRulesMax, pageRulesMax);
-  return {
-    rules: rules.slice(first, next),
-    nextToken: next < rules.length ? `page-${next}` : null,
-  };
+  const { items, next } = pageFrom(
+    rules,
+    nextToken,
+    Math.min(maxResults ?? pageRulesMax, pageRulesMax),
+  );
+  return { rules: items, nextToken: next };
 }
 
 /** The rules that a permission asks for, in EC2's own form; ids come later. */
@@ -323,8 +304,4 @@ function byPermissions(before: readonly Ec2Rule[], permissions: readonly Ec2Perm
 function notFound(): Ec2Error {
   const message = "The specified rule does not exist in this security group.";
   return new Ec2Error("InvalidPermission.NotFound", message);
-}
-
-function invalid(message: string): Ec2Error {
-  return new Ec2Error("InvalidParameterValue", message);
 }

@@ -1,6 +1,6 @@
 import type { ClusterAuth } from "../config.ts";
 import { type Cidr, sortCidrs } from "../core/cidr.ts";
-import type { Bounds, Cluster } from "../core/list.ts";
+import type { Bounds, Cluster, Widest } from "../core/list.ts";
 import type { Path, Reader } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
 import { clusterShape, nameShape } from "./shape.ts";
@@ -34,15 +34,19 @@ export function parseCluster(name: string, raw: unknown, reader: Reader): Parsed
     staleAfterMs: parsed.staleAfter ?? STALE_AFTER_DEFAULT_MS,
     uid: parsed.uid ?? null,
     retired: parsed.retired ?? false,
-    widest: {
-      ipv4: parsed.widest?.ipv4 ?? WIDEST_DEFAULT.ipv4,
-      ipv6: parsed.widest?.ipv6 ?? WIDEST_DEFAULT.ipv6,
-    },
+    widest: widestOf(parsed.widest),
   };
   return { name, cluster, auth };
 }
 
-function boundsOf(parsed: readonly (Cidr | "public")[]): Bounds {
+export function widestOf(
+  parsed: { readonly ipv4?: number | undefined; readonly ipv6?: number | undefined } | undefined,
+): Widest {
+  const { ipv4 = WIDEST_DEFAULT.ipv4, ipv6 = WIDEST_DEFAULT.ipv6 } = parsed ?? {};
+  return { ipv4, ipv6 };
+}
+
+export function boundsOf(parsed: readonly (Cidr | "public")[]): Bounds {
   const cidrs = parsed.filter((bound): bound is Cidr => bound !== "public");
   return cidrs.length < parsed.length ? "public" : sortCidrs(cidrs);
 }
@@ -66,17 +70,18 @@ function refuseUnlimitedPublic(
   at: Path,
   reader: Reader,
 ): void {
-  const bounds = itemsOf(raw.bounds);
-  if (!bounds.includes("public")) return;
-  if (bounds.length > 1) {
-    const message = 'Cannot mix "public" with other bounds: write [public] alone, or networks only';
-    reader.add([...at, "bounds"], message);
-  }
-  if (raw.maxEntries !== undefined) return;
+  refuseMixedBounds(raw.bounds, [...at, "bounds"], reader);
+  if (!itemsOf(raw.bounds).includes("public") || raw.maxEntries !== undefined) return;
   const message =
     'Cannot leave out "maxEntries" with bounds [public]: say how many addresses this ' +
     "cluster may put on one list";
   reader.add([...at, "maxEntries"], message);
+}
+
+export function refuseMixedBounds(raw: unknown, at: Path, reader: Reader): void {
+  const bounds = itemsOf(raw);
+  if (!bounds.includes("public") || bounds.length === 1) return;
+  reader.add(at, 'Cannot mix "public" with other bounds: write [public] alone, or networks only');
 }
 
 /**

@@ -1,12 +1,13 @@
 import * as z from "zod";
 import { aggregate } from "../core/aggregate.ts";
-import { prefixLengthOf, sortCidrs } from "../core/cidr.ts";
+import { prefixLengthOf } from "../core/cidr.ts";
 import type { List, Removal, Source, TargetConfig } from "../core/list.ts";
 import type { Owner } from "../core/marker.ts";
 import type { Kind } from "../targets/registry.ts";
 import { type Path, type Reader, unknownMessage } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
-import { listShape, nameShape, sourceShapes } from "./shape.ts";
+import { listShape, nameShape } from "./shape.ts";
+import { parseSource } from "./source.ts";
 
 /** What parsing needs of the kinds of targets. */
 export type Kinds = Readonly<Record<string, Pick<Kind, "schema" | "identify" | "traits">>>;
@@ -71,41 +72,6 @@ function removalOf(parsed: z.output<typeof LIST_SHAPE>["removal"]): Removal {
     minRemaining: parsed.minRemaining ?? MIN_REMAINING_DEFAULT,
     acceptAfterMs: acceptAfter === "never" ? null : acceptAfter,
   };
-}
-
-function parseSource(raw: unknown, at: Path, context: ListContext): Source | null {
-  const { reader } = context;
-  const given = recordOf(raw);
-  if (isRecord(raw)) refuseUnknownCluster(given.cluster, [...at, "cluster"], context);
-  if (given.static !== undefined) {
-    const parsed = reader.check(sourceShapes.static, raw, at);
-    return parsed && { kind: "static", cidrs: sortCidrs(parsed.static) };
-  }
-  if (given.pods !== undefined) {
-    // The message and the core know pods; the forwarder does not send them yet, and a list that
-    // waits for it for ever must not look like a working one.
-    const message =
-      "Cannot take members from pods: they are not supported yet; list the pods' subnet as static";
-    if (reader.check(sourceShapes.pods, raw, at) !== null) reader.add([...at, "pods"], message);
-    return null;
-  }
-  const parsed = reader.check(sourceShapes.nodes, raw, at);
-  if (parsed === null) return null;
-  return {
-    kind: "nodes",
-    cluster: parsed.cluster,
-    labels: sortKeys(parsed.nodes),
-    addresses: [...new Set(parsed.addresses)].toSorted(),
-  };
-}
-
-function sortKeys(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function refuseUnknownCluster(name: unknown, at: Path, { reader, clusters }: ListContext): void {
-  if (typeof name !== "string" || clusters.includes(name)) return;
-  reader.add(at, unknownMessage("cluster", name, clusters.toSorted()));
 }
 
 // Two halves make a whole: 0.0.0.0/1 and 128.0.0.0/1 are what neither may be alone.

@@ -1,5 +1,8 @@
 import * as z from "zod";
 import { type Cidr, familyOf, parseAddress, parseCidr, prefixLengthOf } from "../core/cidr.ts";
+import { quote } from "../core/problem.ts";
+import { alibabaSubnetShape, awsSubnetShape } from "../sources/subnet-shape.ts";
+import { familyShape } from "../targets/settings.ts";
 
 /*
  * The shapes of the configuration file, part by part. `config.ts` parses each part on its own, so
@@ -30,18 +33,26 @@ export function parseDuration(text: string): number | null {
   return ms > DURATION_MS_MAX ? null : ms;
 }
 
-function durationShape(minimum: { readonly text: string; readonly reason: string }) {
+interface DurationLimit {
+  readonly text: string;
+  readonly reason: string;
+}
+
+function durationShape(minimum: DurationLimit, maximum: DurationLimit | null = null) {
   const minimumMs = parseDuration(minimum.text) ?? 0;
+  const maximumMs = parseDuration(maximum?.text ?? "") ?? DURATION_MS_MAX;
   return z
     .string({ error: ({ input }) => durationMessage(input) })
     .regex(DURATION, { error: ({ input }) => durationMessage(input) })
     .transform((text, context) => {
       const ms = parseDuration(text);
-      if (ms !== null && ms >= minimumMs) return ms;
+      if (ms !== null && ms >= minimumMs && ms <= maximumMs) return ms;
+      const limit = ms !== null && ms < minimumMs ? minimum : maximum;
+      const side = limit === minimum ? "at least" : "at most";
       const message =
-        ms === null
+        ms === null || limit === null
           ? `Cannot use duration ${text}: more than a year`
-          : `Cannot use duration ${text}: expected at least ${minimum.text}, ${minimum.reason}`;
+          : `Cannot use duration ${text}: expected ${side} ${limit.text}, ${limit.reason}`;
       context.issues.push({ code: "custom", message, input: text });
       return z.NEVER;
     });
@@ -147,6 +158,7 @@ const SIGNATURE_KEYS_MAX = 10;
 const BOUNDS_MAX = 1_000;
 const STATIC_CIDRS_MAX = 10_000;
 const SOURCES_MAX = 100;
+const OUTSIDE_SOURCES_MAX = 100;
 const TARGETS_MAX = 100;
 const FORMER_NAMES_MAX = 100;
 
@@ -189,6 +201,11 @@ const authShape = z
 
 const STALE_AFTER = { text: "12m", reason: "two heartbeats of the forwarder" };
 
+const widestShape = z.strictObject({
+  ipv4: z.int().min(8).max(32).optional(),
+  ipv6: z.int().min(16).max(128).optional(),
+});
+
 export const clusterShape = z.strictObject({
   auth: authShape.optional(),
   bounds: z
@@ -221,14 +238,77 @@ export const clusterShape = z.strictObject({
     .boolean()
     .optional()
     .describe("The cluster is gone: counts as heard with no nodes, its deliveries are refused"),
-  widest: z
-    .strictObject({
-      ipv4: z.int().min(8).max(32).optional(),
-      ipv6: z.int().min(16).max(128).optional(),
-    })
+  widest: widestShape
     .optional()
-    .describe("Shortest prefix lengths of podCidrs and subnets; default { ipv4: 20, ipv6: 56 }"),
+    .describe("Shortest prefix lengths of podCidrs; default { ipv4: 20, ipv6: 56 }"),
 });
+
+const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const DNS_NAME_CHARACTERS_MAX = 253;
+const TTL_MIN = { text: "30s", reason: "because name servers are others' machines" };
+const TTL_MAX = { text: "1h", reason: "as long as an answer is remembered" };
+
+/** Absolute, lower case, without the last dot. */
+const dnsNameShape = z.string().transform((text, context): string => {
+  const name = text.toLowerCase().replace(/\.$/, "");
+  const problem = dnsNameProblem(name);
+  if (problem === null) return name;
+  const message = `Cannot use name ${quote(text)}: ${problem}`;
+  context.issues.push({ code: "custom", message, input: text });
+  return z.NEVER;
+});
+
+function dnsNameProblem(name: string): string | null {
+  if (parseCidr(name) !== null) return "it is an address; list it under static";
+  const labels = name.split(".");
+  if (name.includes("*")) return "a wildcard stands for names that nobody can list; write them out";
+  const isNumber = /^[0-9]+$/.test(labels.at(-1) ?? "");
+  const fits = name.length <= DNS_NAME_CHARACTERS_MAX && !isNumber;
+  if (!fits || !labels.every((label) => DNS_LABEL.test(label))) {
+    return 'no name of a host is like it; write it like "nat.example.com", other letters as xn--…';
+  }
+  return labels.length > 1 ? null : "it has no domain; write it in full";
+}
+
+export const dnsItemShape = z.strictObject({
+  name: dnsNameShape.describe("Name with A or AAAA records, in full; search domains do not count"),
+  ttlMin: durationShape(TTL_MIN, TTL_MAX)
+    .optional()
+    .describe("It is asked again at most this often; default 1m, 30s to 1h"),
+  family: familyShape.optional().describe("Asks for addresses of one family only; default both"),
+});
+
+function dnsOf(item: z.ZodType) {
+  return z
+    .strictObject({
+      dns: z.array(item).min(1).max(OUTSIDE_SOURCES_MAX),
+      bounds: z
+        .array(boundShape)
+        .min(1)
+        .max(BOUNDS_MAX)
+        .optional()
+        .describe(
+          "Networks that every address must lie in; default [public]: single globally routable " +
+            "hosts",
+        ),
+    })
+    .describe("Addresses of names, for NAT gateways and proxies: all answers of the last hour");
+}
+
+function subnetsOf(item: z.ZodType) {
+  return z
+    .strictObject({
+      subnets: z.array(item).min(1).max(OUTSIDE_SOURCES_MAX),
+      widest: widestShape
+        .optional()
+        .describe("Shortest prefix lengths of subnets; default { ipv4: 20, ipv6: 56 }"),
+    })
+    .describe("Networks of subnets of AWS and vSwitches of Alibaba Cloud");
+}
+
+// Their items are parsed one by one, so that one bad item hides no other.
+export const dnsShape = dnsOf(z.unknown());
+export const subnetsShape = subnetsOf(z.unknown());
 
 export const sourceShapes = {
   nodes: z
@@ -253,6 +333,8 @@ export const sourceShapes = {
   static: z
     .strictObject({ static: z.array(cidrShape).min(1).max(STATIC_CIDRS_MAX) })
     .describe("Addresses that are always on the list"),
+  subnets: subnetsOf(z.union([alibabaSubnetShape, awsSubnetShape])),
+  dns: dnsOf(dnsItemShape),
 } as const;
 
 const GRACE = { text: "0s", reason: "a time" };

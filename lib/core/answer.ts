@@ -37,9 +37,11 @@ export function readinessOf(
   options: { readonly policy: Policy; readonly snapshots: Snapshots; readonly now: Instant },
 ): Readiness {
   const listed = options.policy.lists.filter((list) => lists.has(list.name));
+  // What no cluster gives holds no node back.
+  const given = { ...options, readings: {} };
   const states = listed.map((list) => ({
     list,
-    byNode: addressesByNode(snapshot.cluster, membersOf(list, options.snapshots, options)),
+    byNode: addressesByNode(snapshot.cluster, membersOf(list, options.snapshots, given)),
     targets: (lists.get(list.name) ?? []).map((target) => coverageOf(list, target, options.now)),
   }));
   const ready: string[] = [];

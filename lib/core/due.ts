@@ -1,9 +1,11 @@
 import { digestOf } from "./digest.ts";
-import { clustersOf, type List, type Policy } from "./list.ts";
-import type { Membership, Voice } from "./members.ts";
+import { clustersOf, type List, type Policy, type Source } from "./list.ts";
+import type { Membership } from "./members.ts";
+import { outsideKey } from "./outside.ts";
 import { REMOVED_MEMORY_MS } from "./plan.ts";
 import type { Instant, Slot } from "./record.ts";
 import type { TargetErrorKind } from "./report.ts";
+import { isMissingMembers, type Voice } from "./voice.ts";
 
 /** A resync reads every target at least this often, whatever its record says. */
 const CHECK_INTERVAL_MS = 300_000;
@@ -27,7 +29,19 @@ export function listDigest(list: List, policy: Policy): string {
       widest: cluster?.widest,
     };
   });
-  return digestOf({ from: list.sources, formerly: list.formerly, clusters });
+  return digestOf({ from: list.sources.map(identityOf), formerly: list.formerly, clusters });
+}
+
+/** What of a source decides who is on a list: not how a cloud is reached, nor how often. */
+function identityOf(source: Source): unknown {
+  switch (source.kind) {
+    case "subnets":
+      return { ...source, subnets: source.subnets.map(outsideKey) };
+    case "dns":
+      return { ...source, names: source.names.map(outsideKey) };
+    default:
+      return source;
+  }
 }
 
 /**
@@ -38,7 +52,10 @@ export function desiredDigest(membership: Membership): string {
   const cidrs = [...new Set(membership.members.map((member) => member.cidr))].toSorted();
   // What is refused or not looked at changes no entry, but what has to be said of the list.
   const unlooked = membership.voices.filter((voice) => voice.kind === "out-of-scope");
-  return digestOf({ cidrs, refused: membership.refused, unlooked });
+  const unread = membership.voices.flatMap((voice) =>
+    "source" in voice && isMissingMembers(voice) ? [{ source: voice.source }] : [],
+  );
+  return digestOf({ cidrs, refused: membership.refused, unlooked, unread });
 }
 
 export interface DueQuestion {
@@ -100,8 +117,8 @@ function departureIsDue(slot: Slot, question: DueQuestion): boolean {
 }
 
 /**
- * The earliest moment at which an entry may go, or Infinity while a cluster has not spoken since
- * its grace ended.
+ * The earliest moment at which an entry may go, or Infinity while a cluster has not spoken, or an
+ * outside source not been read, since its grace ended.
  */
 export function departureAt(
   question: Pick<DueQuestion, "list" | "voices">,

@@ -1,5 +1,12 @@
 import type { Cidr } from "./cidr.ts";
 import type { Owner } from "./marker.ts";
+import {
+  type DnsName,
+  intervalOf,
+  type OutsideSource,
+  outsideKey,
+  type Subnet,
+} from "./outside.ts";
 
 /**
  * What may be written for a cluster: CIDRs that must contain every address, or single globally
@@ -47,7 +54,9 @@ export type Source =
       readonly namespace: string;
       readonly labels: Labels;
     }
-  | { readonly kind: "static"; readonly cidrs: readonly Cidr[] };
+  | { readonly kind: "static"; readonly cidrs: readonly Cidr[] }
+  | { readonly kind: "subnets"; readonly subnets: readonly Subnet[]; readonly widest: Widest }
+  | { readonly kind: "dns"; readonly names: readonly DnsName[]; readonly bounds: Bounds };
 
 export interface Removal {
   readonly policy: "sync" | "add-only";
@@ -99,10 +108,48 @@ export interface Policy {
   readonly lists: readonly List[];
 }
 
+/** The cluster of that name, which parsing has made sure of. */
+export function clusterOf(policy: Policy, name: string): Cluster {
+  const cluster = policy.clusters[name];
+  if (cluster === undefined) throw new Error(`Cannot find cluster "${name}" in the configuration`);
+  return cluster;
+}
+
+/** Whether every label of a selector is there with its value. */
+export function matchesLabels(selector: Labels, labels: Labels): boolean {
+  return Object.entries(selector).every(
+    ([key, value]) => Object.hasOwn(labels, key) && labels[key] === value,
+  );
+}
+
 /** The clusters a list draws from, each once, in ascending order. */
 export function clustersOf(list: List): readonly string[] {
-  const names = list.sources.flatMap((source) =>
-    source.kind === "static" ? [] : [source.cluster],
-  );
+  const names = list.sources.flatMap((source) => clusterOfSource(source) ?? []);
   return [...new Set(names)].toSorted();
+}
+
+/** Null where no cluster speaks. */
+function clusterOfSource(source: Source): string | null {
+  return source.kind === "nodes" || source.kind === "pods" ? source.cluster : null;
+}
+
+/**
+ * What is asked for members of these lists, each once, in ascending order of its key. A name that
+ * several ask for is asked as often as the most impatient of them wants.
+ */
+export function outsidesOf(lists: readonly List[]): readonly OutsideSource[] {
+  const byKey = new Map<string, OutsideSource>();
+  for (const source of lists.flatMap((list) => list.sources).flatMap(outsidesIn)) {
+    const key = outsideKey(source);
+    const other = byKey.get(key);
+    const sooner = other === undefined || intervalOf(source) < intervalOf(other);
+    if (sooner) byKey.set(key, source);
+  }
+  const keys = [...byKey.keys()].toSorted();
+  return keys.flatMap((key) => byKey.get(key) ?? []);
+}
+
+function outsidesIn(source: Source): readonly OutsideSource[] {
+  if (source.kind === "subnets") return source.subnets;
+  return source.kind === "dns" ? source.names : [];
 }

@@ -1,4 +1,3 @@
-import { heardAt } from "./admission.ts";
 import {
   addressText,
   type Cidr,
@@ -8,31 +7,31 @@ import {
   isWithin,
   prefixLengthOf,
 } from "./cidr.ts";
-import type { Cluster, Labels, List, Policy, Source } from "./list.ts";
-import { clustersOf } from "./list.ts";
+import {
+  type Bounds,
+  clusterOf,
+  type List,
+  matchesLabels,
+  type Policy,
+  type Source,
+  type Widest,
+} from "./list.ts";
+import { type OutsideSource, outsideKey, outsideName } from "./outside.ts";
+import type { Answer, Readings } from "./reading.ts";
 import type { Instant } from "./record.ts";
 import type { Refusal, RefusalReason } from "./report.ts";
-import type { AdmittedSnapshot, Node, Pod, Scope } from "./snapshot.ts";
+import type { AdmittedSnapshot, Node } from "./snapshot.ts";
+import { type Voice, voicesOf } from "./voice.ts";
 
 /** An address that a source gives to a list, with where it came from. */
 export interface Member {
   readonly cidr: Cidr;
-  /** Null for static members. */
+  /** Null for static members and those of outside sources. */
   readonly cluster: string | null;
-  /** Name of the node or pod. */
+  /** Name of the node, the pod or the outside source. */
   readonly node: string | null;
   readonly uid: string | null;
 }
-
-/**
- * What is known of one cluster of a list. Everything but `heard` and `retired` makes removals wait.
- */
-export type Voice =
-  | { readonly kind: "heard"; readonly cluster: string; readonly receivedAt: Instant }
-  | { readonly kind: "retired"; readonly cluster: string }
-  | { readonly kind: "not-heard"; readonly cluster: string }
-  | { readonly kind: "stale"; readonly cluster: string; readonly heardAt: Instant }
-  | { readonly kind: "out-of-scope"; readonly cluster: string; readonly setting: string };
 
 /** Who is on a list, by what the newest admitted snapshots say. */
 export interface Membership {
@@ -41,41 +40,41 @@ export interface Membership {
   readonly refused: readonly Refusal[];
   /** The members that were refused, for whoever asks about one node. */
   readonly refusedMembers: readonly Member[];
-  /** One for each cluster of the list, in ascending order. */
+  /** One for each cluster of the list, in ascending order, then for each outside source. */
   readonly voices: readonly Voice[];
 }
 
 /** Newest admitted snapshots by cluster; null where none was ever admitted. */
 export type Snapshots = Readonly<Record<string, AdmittedSnapshot | null>>;
 
+/** Most addresses of one name on one list: those that it has given for longest stay. */
+const NAME_ADDRESSES_MAX = 100;
+
+export interface MembersOptions {
+  readonly policy: Policy;
+  /** Of the outside sources; an absent one was never read. */
+  readonly readings: Readings;
+  readonly now: Instant;
+}
+
 /**
- * The members of a list. A missing or stale cluster contributes what it last said, never an empty
- * list of its own accord; its voice tells that removals must wait.
+ * The members of a list. A missing or stale cluster or outside source contributes what it last
+ * said, never an empty list of its own accord; its voice tells that removals must wait.
  */
-export function membersOf(
-  list: List,
-  snapshots: Snapshots,
-  options: { readonly policy: Policy; readonly now: Instant },
-): Membership {
+export function membersOf(list: List, snapshots: Snapshots, options: MembersOptions): Membership {
   const members: Member[] = [];
   const refused: Refusal[] = [];
   const refusedMembers: Member[] = [];
   for (const source of list.sources) {
-    for (const candidate of candidatesOf(source, snapshots, options.policy)) {
-      const cluster =
-        candidate.cluster === null ? null : clusterOf(options.policy, candidate.cluster);
-      const reason = cluster === null ? null : refusalOf(candidate.cidr, cluster);
-      if (reason === null) members.push(candidate);
+    for (const { member, reason } of candidatesOf(source, snapshots, options)) {
+      if (reason === null) members.push(member);
       else {
-        refused.push(refusal(candidate, reason));
-        refusedMembers.push(candidate);
+        refused.push(refusal(member, reason));
+        refusedMembers.push(member);
       }
     }
   }
-  const voices = clustersOf(list).map((cluster) =>
-    voiceOf(list, clusterOf(options.policy, cluster), { snapshots, now: options.now }),
-  );
-  return { members, refused, refusedMembers, voices };
+  return { members, refused, refusedMembers, voices: voicesOf(list, snapshots, options) };
 }
 
 /** The refusal of one member. */
@@ -87,49 +86,101 @@ export function refusal(member: Member, reason: RefusalReason): Refusal {
 export function selectsNode(list: List, cluster: string, node: Node): boolean {
   return list.sources.some(
     (source) =>
-      source.kind === "nodes" && source.cluster === cluster && matches(source.labels, node.labels),
+      source.kind === "nodes" &&
+      source.cluster === cluster &&
+      matchesLabels(source.labels, node.labels),
   );
 }
 
-function clusterOf(policy: Policy, name: string): Cluster {
-  const cluster = policy.clusters[name];
-  if (cluster === undefined) throw new Error(`Cannot find cluster "${name}" in the configuration`);
-  return cluster;
+/** A member, unless there is a reason why it may not be one. */
+interface Candidate {
+  readonly member: Member;
+  readonly reason: RefusalReason | null;
 }
 
-function candidatesOf(source: Source, snapshots: Snapshots, policy: Policy): readonly Member[] {
-  if (source.kind === "static") {
-    return source.cidrs.map((cidr) => ({ cidr, cluster: null, node: null, uid: null }));
-  }
-  const snapshot = snapshots[source.cluster] ?? null;
-  if (snapshot === null || clusterOf(policy, source.cluster).retired) return [];
+function candidatesOf(
+  source: Source,
+  snapshots: Snapshots,
+  options: MembersOptions,
+): readonly Candidate[] {
   switch (source.kind) {
+    case "static":
+      return source.cidrs.map((cidr) => {
+        return { member: { cidr, cluster: null, node: null, uid: null }, reason: null };
+      });
     case "nodes":
-      return snapshot.nodes
-        .filter((node) => matches(source.labels, node.labels))
-        .flatMap((node) =>
-          nodeCidrs(node, source).map((cidr) => ({
-            cidr,
-            cluster: source.cluster,
-            node: node.name,
-            uid: node.uid,
-          })),
-        );
-    case "pods":
-      return snapshot.pods
-        .filter((pod) => pod.namespace === source.namespace && matches(source.labels, pod.labels))
-        .flatMap((pod: Pod) =>
-          pod.addresses.map((cidr) => ({
-            cidr,
-            cluster: source.cluster,
-            node: `${pod.namespace}/${pod.name}`,
-            uid: pod.uid,
-          })),
-        );
+    case "pods": {
+      const cluster = clusterOf(options.policy, source.cluster);
+      const snapshot = snapshots[source.cluster] ?? null;
+      if (snapshot === null || cluster.retired) return [];
+      return clusterMembers(source, snapshot).map((member) => {
+        return { member, reason: refusalOf(member.cidr, cluster) };
+      });
+    }
+    case "subnets":
+      return source.subnets.flatMap((subnet) =>
+        answersOf(subnet, options).map(({ cidr }) => {
+          const reason = refusalOf(cidr, { bounds: null, widest: source.widest });
+          return { member: outsideMember(subnet, cidr), reason };
+        }),
+      );
+    case "dns":
+      return source.names.flatMap((name) =>
+        nameCandidates(answersOf(name, options), source.bounds).map(({ cidr, reason }) => {
+          return { member: outsideMember(name, cidr), reason };
+        }),
+      );
     default:
       throw new Error(`Unreachable: ${JSON.stringify(source satisfies never)}`);
   }
 }
+
+function clusterMembers(
+  source: Extract<Source, { kind: "nodes" | "pods" }>,
+  snapshot: AdmittedSnapshot,
+): readonly Member[] {
+  const { cluster } = source;
+  if (source.kind === "nodes") {
+    return snapshot.nodes
+      .filter((node) => matchesLabels(source.labels, node.labels))
+      .flatMap((node) =>
+        nodeCidrs(node, source).map((cidr) => ({ cidr, cluster, node: node.name, uid: node.uid })),
+      );
+  }
+  return snapshot.pods
+    .filter((pod) => pod.namespace === source.namespace && matchesLabels(source.labels, pod.labels))
+    .flatMap((pod) => {
+      const node = `${pod.namespace}/${pod.name}`;
+      return pod.addresses.map((cidr) => ({ cidr, cluster, node, uid: pod.uid }));
+    });
+}
+
+function outsideMember(source: OutsideSource, cidr: Cidr): Member {
+  return { cidr, cluster: null, node: outsideName(source), uid: null };
+}
+
+function answersOf(source: OutsideSource, { readings }: MembersOptions): readonly Answer[] {
+  return readings[outsideKey(source)]?.answers ?? [];
+}
+
+/**
+ * Whoever answers for a name is not the operator. So a name gives single hosts within its bounds,
+ * and so many: a flood of new addresses may not push out one that stands.
+ */
+function nameCandidates(answers: readonly Answer[], bounds: Bounds) {
+  const judged = answers.map(({ cidr, since }) => {
+    return { cidr, since, reason: refusalOf(cidr, { bounds, widest: HOSTS }) };
+  });
+  const allowed = judged.filter(({ reason }) => reason === null);
+  const excess = allowed.toSorted((a, b) => a.since - b.since).slice(NAME_ADDRESSES_MAX);
+  const over = new Set(excess.map(({ cidr }) => cidr));
+  return judged.map(({ cidr, reason }) => {
+    const full: RefusalReason = "max-entries";
+    return { cidr, reason: over.has(cidr) ? full : reason };
+  });
+}
+
+const HOSTS: Widest = { ipv4: 32, ipv6: 128 };
 
 function nodeCidrs(node: Node, source: Extract<Source, { kind: "nodes" }>): readonly Cidr[] {
   const kinds = new Set<string>(source.addresses);
@@ -137,54 +188,15 @@ function nodeCidrs(node: Node, source: Extract<Source, { kind: "nodes" }>): read
   return [...hosts.map((host) => host.address), ...(kinds.has("podCidrs") ? node.podCidrs : [])];
 }
 
-function matches(selector: Labels, labels: Labels): boolean {
-  return Object.entries(selector).every(
-    ([key, value]) => Object.hasOwn(labels, key) && labels[key] === value,
-  );
-}
-
-function refusalOf(cidr: Cidr, cluster: Cluster): RefusalReason | null {
+/** `bounds: null` is for what the operator's own cloud says. */
+function refusalOf(
+  cidr: Cidr,
+  rules: { readonly bounds: Bounds | null; readonly widest: Widest },
+): RefusalReason | null {
+  const { bounds, widest } = rules;
   if (forbiddenReason(cidr) !== null) return "forbidden";
-  if (prefixLengthOf(cidr) < cluster.widest[familyOf(cidr)]) return "too-wide";
-  const within = cluster.bounds === "public" ? isGlobalHost(cidr) : isWithin(cidr, cluster.bounds);
+  if (prefixLengthOf(cidr) < widest[familyOf(cidr)]) return "too-wide";
+  if (bounds === null) return null;
+  const within = bounds === "public" ? isGlobalHost(cidr) : isWithin(cidr, bounds);
   return within ? null : "out-of-bounds";
-}
-
-function voiceOf(
-  list: List,
-  cluster: Cluster,
-  options: { readonly snapshots: Snapshots; readonly now: Instant },
-): Voice {
-  const name = cluster.name;
-  if (cluster.retired) return { kind: "retired", cluster: name };
-  const snapshot = options.snapshots[name] ?? null;
-  if (snapshot === null) return { kind: "not-heard", cluster: name };
-  const heard = heardAt(snapshot);
-  if (options.now - heard > cluster.staleAfterMs) {
-    return { kind: "stale", cluster: name, heardAt: heard };
-  }
-  const setting = missingSetting(list, name, snapshot.scope);
-  if (setting !== null) return { kind: "out-of-scope", cluster: name, setting };
-  return { kind: "heard", cluster: name, receivedAt: snapshot.receivedAt };
-}
-
-/**
- * The forwarder's setting that keeps a list from being answered for, or null when the scope
- * suffices.
- */
-function missingSetting(list: List, cluster: string, scope: Scope): string | null {
-  for (const source of list.sources) {
-    if (source.kind === "static" || source.cluster !== cluster) continue;
-    if (source.kind === "nodes") {
-      const key = Object.keys(source.labels).find((label) => !scope.labels.includes(label));
-      if (key !== undefined) return `KUBE_ALLOWLIST_LABELS must name "${key}"`;
-      continue;
-    }
-    const looked = scope.pods.some(
-      (selector) =>
-        selector.namespace === source.namespace && matches(selector.labels, source.labels),
-    );
-    if (!looked) return `KUBE_ALLOWLIST_PODS must select the pods of "${source.namespace}"`;
-  }
-  return null;
 }

@@ -54,6 +54,11 @@ export interface Traits {
   readonly write: "entry" | "whole";
   /** What an empty list means to the backend. `open` and `rejected` lists are never emptied. */
   readonly whenEmpty: "closed" | "open" | "rejected";
+  /**
+   * Whether what is written first is taken for the whole list at once, also by readers who knew
+   * what was there before it was lost. Then nothing is written until everybody was heard.
+   */
+  readonly beginsWhole?: boolean;
   /** Most entries one `apply` takes. */
   readonly batchMax: number;
   /** How long after it was read back an entry takes effect. */

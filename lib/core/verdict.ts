@@ -4,7 +4,7 @@ import { departureAt } from "./due.ts";
 import { desiredEntries } from "./entries.ts";
 import { type GuardAnswer, guardPlan } from "./guard.ts";
 import type { List, Policy, TargetConfig } from "./list.ts";
-import type { Membership, Voice } from "./members.ts";
+import type { Membership } from "./members.ts";
 import type { Capacity, Observation, Traits } from "./observation.ts";
 import { ownedOf, type Plan, planChanges, REMOVED_MEMORY_MS } from "./plan.ts";
 import type { Clocks, Instant, Slot } from "./record.ts";
@@ -15,6 +15,7 @@ import {
   stateOf,
   type WithheldReason,
 } from "./report.ts";
+import { missingOf, type Silence, silenceOf, unheardOf } from "./silence.ts";
 
 /** How far back guard (b) remembers. */
 const SIZES_MEMORY_MS = 3_600_000;
@@ -67,7 +68,7 @@ export function judge(question: Case): Verdict {
     owned: addressSet(ownedOf(observation, traits, owner)),
   });
   const { full, removed } = question;
-  const plan = planChanges({
+  const planned = planChanges({
     desired: desired.cidrs,
     observation,
     traits,
@@ -76,6 +77,7 @@ export function judge(question: Case): Verdict {
     now,
     full,
   });
+  const plan = partOf(question) === null ? planned : { ...planned, add: [], unfit: [] };
   const keepsSurplus = list.removal.policy === "add-only";
   const unwanted = keepsSurplus
     ? {}
@@ -88,6 +90,12 @@ export function judge(question: Case): Verdict {
   const refused = [...question.membership.refused, ...desired.refused];
   const report = reportOf(question, { plan, desired, unwanted, entries, departures, refused });
   return { plan, go: departures.go, unwanted, entries, sizes, report };
+}
+
+/** Why what is known by now may not be written as the beginning of a list; null when it may. */
+function partOf({ list, membership, observation, traits }: Case): Silence | null {
+  if (traits.beginsWhole !== true || observation.revision !== null) return null;
+  return unheardOf(list, membership.voices);
 }
 
 /** Keeps the clocks of what is still there, starts those that are new, forgets the rest. */
@@ -122,12 +130,8 @@ function judgeDepartures(
   const { plan, unwanted } = found;
   const clocked = plan.unwanted.filter((cidr) => unwanted[cidr] !== undefined);
   const over = clocked.filter((cidr) => now >= graceEnd(list, unwanted[cidr] ?? now));
-  const silent = membership.voices.find(
-    (voice) => voice.kind !== "heard" && voice.kind !== "retired",
-  );
-  if (silent !== undefined && over.length > 0) {
-    return { mayGo: [], go: [], withheld: silence(list, silent, over.length) };
-  }
+  const silence = silenceOf(list, membership.voices, over.length);
+  if (silence !== null && over.length > 0) return { mayGo: [], go: [], withheld: silence };
   const mayGo = over.filter(
     (cidr) =>
       plan.removable.has(cidr) &&
@@ -157,37 +161,6 @@ function judgeDepartures(
 /** When the grace of an entry unwanted since then ends. */
 function graceEnd(list: List, since: Instant): Instant {
   return since + list.removal.graceMs;
-}
-
-function silence(
-  list: List,
-  voice: Exclude<Voice, { kind: "heard" | "retired" }>,
-  count: number,
-): { readonly reason: WithheldReason; readonly message: string } {
-  const what = `Cannot remove ${count} entries from "${list.name}"`;
-  const wayOut = `look at the forwarder there, or set clusters.${voice.cluster}.retired`;
-  switch (voice.kind) {
-    case "not-heard":
-      return {
-        reason: "not-heard",
-        message: `${what}: cluster "${voice.cluster}" was never heard; ${wayOut}`,
-      };
-    case "stale": {
-      const heard = new Date(voice.heardAt).toISOString();
-      return {
-        reason: "stale",
-        message: `${what}: cluster "${voice.cluster}" was last heard at ${heard}; ${wayOut}`,
-      };
-    }
-    case "out-of-scope":
-      return {
-        reason: "out-of-scope",
-        message:
-          `${what}: the forwarder of "${voice.cluster}" does not look there; ` + `${voice.setting}`,
-      };
-    default:
-      throw new Error(`Unreachable: ${JSON.stringify(voice satisfies never)}`);
-  }
 }
 
 interface Found {
@@ -246,6 +219,8 @@ function reasonOf(
   }
   if (plan.unfit.length > 0) return { reason: "full", message: fullMessage(question, found) };
   if (departures.withheld !== null) return departures.withheld;
+  const part = partOf(question);
+  if (part !== null && plan.missing.length > 0) return part;
   if (plan.add.length > 0) {
     const message = `${plan.missing.length} addresses of ${name} are not on the target yet`;
     return { reason: question.sent ? "settling" : "batch", message };
@@ -270,21 +245,9 @@ function reasonOf(
     const message = `${name} only adds; ${plan.unwanted.length} surplus entries stay: ${surplus}`;
     return { reason: "add-only", message };
   }
-  const unlooked = outOfScope(question.membership.voices);
-  if (unlooked !== null) return { reason: "out-of-scope", message: unlooked };
+  const unknown = missingOf(list, question.membership.voices);
+  if (unknown !== null) return unknown;
   return { reason: null, message: `${name} holds what is desired` };
-}
-
-/**
- * A list that could not be looked at is converged only as far as anybody looked: it must say so.
- */
-function outOfScope(voices: readonly Voice[]): string | null {
-  const voice = voices.find((one) => one.kind === "out-of-scope");
-  if (voice?.kind !== "out-of-scope") return null;
-  return (
-    `The forwarder of "${voice.cluster}" does not look at all that this list asks for; ` +
-    `${voice.setting}`
-  );
 }
 
 function fullMessage(question: Case, found: Found): string {

@@ -51,7 +51,7 @@ export interface Log<T> {
 export function openLog<T extends object>(options: {
   readonly store: Store;
   readonly prefix: string;
-  readonly kind: "clusters" | "targets" | "feeds";
+  readonly kind: "clusters" | "targets" | "feeds" | "sources";
   readonly name: string;
   readonly parse: (stored: unknown) => T;
   /** What `parse` reads again; the body itself unless it is given. */

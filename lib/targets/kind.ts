@@ -50,6 +50,8 @@ export interface TargetKind<S, C> {
    * which were stored can be parsed again.
    */
   readonly shape: z.ZodObject;
+  /** What no single setting shows: a sentence about what is wrong with all of them, or null. */
+  check?(settings: S): string | null;
   /**
    * Facts about the backend; settings decide only what a backend has in several kinds. May be asked
    * about settings that are not parsed yet, and must not throw.

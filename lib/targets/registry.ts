@@ -1,10 +1,33 @@
 import * as z from "zod";
+import { feedNameOf } from "../core/feed.ts";
 import type { TargetConfig } from "../core/list.ts";
 import type { Owner } from "../core/marker.ts";
 import type { Traits } from "../core/observation.ts";
+import { albAclKind } from "./alibaba/alb-acl.ts";
+import { clbAclKind } from "./alibaba/clb-acl.ts";
+import { databaseKind } from "./alibaba/database.ts";
+import { prefixListKind as alibabaPrefixListKind } from "./alibaba/prefix-list.ts";
+import { securityGroupKind as alibabaSecurityGroupKind } from "./alibaba/security-group.ts";
+import { accessListKind } from "./atlas/access-list.ts";
+import { prefixListKind } from "./aws/prefix-list.ts";
 import { securityGroupKind } from "./aws/security-group.ts";
-import { awsConnection, awsSettings, type TargetContext } from "./connection.ts";
+import { ipSetKind, ipSetRegion } from "./aws/waf-ip-set.ts";
+import {
+  alibabaConnection,
+  alibabaSettings,
+  atlasConnection,
+  atlasSettings,
+  awsConnection,
+  awsSettings,
+  type TargetContext,
+  tokenConnection,
+  tokenSettings,
+} from "./connection.ts";
+import { databaseKind as digitalOceanDatabaseKind } from "./digitalocean/database.ts";
+import { feedKind } from "./feed.ts";
 import type { Permissions, SlotParts, TargetKind } from "./kind.ts";
+import { databaseKind as linodeDatabaseKind } from "./linode/database.ts";
+import { firewallKind } from "./linode/firewall.ts";
 import { memoryKind } from "./memory.ts";
 import { exclusiveShape, limitShape } from "./settings.ts";
 import type { Target } from "./target.ts";
@@ -31,11 +54,56 @@ export interface Kind {
 }
 
 // A function that names no target of a vendor never loads its SDK.
+const alibaba = vendorOf(alibabaSettings, alibabaConnection, () => import("../clouds/alibaba.ts"));
 const aws = vendorOf(awsSettings, awsConnection("EC2"), () => import("../clouds/aws.ts"));
+const waf = vendorOf(awsSettings, awsConnection("WAFV2", ipSetRegion), async () => {
+  const { loadWaf } = await import("../clouds/aws.ts");
+  return loadWaf();
+});
+const atlas = vendorOf(atlasSettings, atlasConnection, () => import("../clouds/atlas.ts"));
+const digitalocean = vendorOf(
+  tokenSettings,
+  tokenConnection({
+    endpoint: "https://api.digitalocean.com",
+    variables: ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"],
+  }),
+  () => import("../clouds/digitalocean.ts"),
+);
+const linode = vendorOf(
+  tokenSettings,
+  tokenConnection({ endpoint: "https://api.linode.com/v4", variables: ["LINODE_TOKEN"] }),
+  () => import("../clouds/linode.ts"),
+);
 
 /** Every kind that `targets` of a list may name, in ascending order. */
 export const kinds: Readonly<Record<string, Kind>> = {
+  ...alibaba("alibaba/alb-acl", albAclKind, (cloud) => cloud.openAlbAcls),
+  ...alibaba("alibaba/clb-acl", clbAclKind, (cloud) => cloud.openClbAcls),
+  ...alibaba("alibaba/mongodb", databaseKind("mongodb"), (cloud) => cloud.openDatabases("mongodb")),
+  ...alibaba("alibaba/polardb", databaseKind("polardb"), (cloud) => cloud.openDatabases("polardb")),
+  ...alibaba("alibaba/prefix-list", alibabaPrefixListKind, (cloud) => cloud.openPrefixLists),
+  ...alibaba("alibaba/rds", databaseKind("rds"), (cloud) => cloud.openDatabases("rds")),
+  ...alibaba("alibaba/redis", databaseKind("redis"), (cloud) => cloud.openDatabases("redis")),
+  ...alibaba(
+    "alibaba/security-group",
+    alibabaSecurityGroupKind,
+    (cloud) => cloud.openSecurityGroups,
+  ),
+  ...atlas("atlas/access-list", accessListKind, (cloud) => cloud.openAccessLists),
+  ...aws("aws/prefix-list", prefixListKind, (cloud) => cloud.openPrefixLists),
   ...aws("aws/security-group", securityGroupKind, (cloud) => cloud.openSecurityGroups),
+  ...waf("aws/waf-ip-set", ipSetKind, (cloud) => cloud.openIpSets),
+  ...digitalocean(
+    "digitalocean/database",
+    digitalOceanDatabaseKind,
+    (cloud) => cloud.openTrustedSources,
+  ),
+  ...ownOf("feed", feedKind, ({ owner }, { feed, world }) => ({
+    ...feed(feedNameOf(owner)),
+    now: world.now,
+  })),
+  ...linode("linode/database", linodeDatabaseKind, (cloud) => cloud.openDatabases),
+  ...linode("linode/firewall", firewallKind, (cloud) => cloud.openFirewalls),
   ...ownOf("memory", memoryKind, (_config, context) => context.memory),
 };
 
@@ -77,8 +145,9 @@ function kindOf<S, C>(
   open: (config: TargetConfig, context: TargetContext) => Promise<C>,
 ): Kind {
   const own = { limit: limitShape.optional(), exclusive: exclusiveShape.optional() };
+  const schema = z.strictObject({ ...kind.shape.shape, ...common, ...own });
   return {
-    schema: z.strictObject({ ...kind.shape.shape, ...common, ...own }),
+    schema: kind.check === undefined ? schema : checked(schema, kind),
     traits: (settings) => kind.traits(settings as S),
     identify: (settings, owner) => identity(name, kind.parts(settings as S, owner)),
     permissions: (settings, account) => kind.permissions(settings as S, account),
@@ -86,6 +155,13 @@ function kindOf<S, C>(
       return kind.make(config, config.settings as S, await open(config, context));
     },
   };
+}
+
+function checked<S, C>(schema: z.ZodObject, kind: TargetKind<S, C>): z.ZodType {
+  return schema.superRefine((settings, context) => {
+    const message = kind.check?.(settings as S) ?? null;
+    if (message !== null) context.addIssue({ code: "custom", message });
+  });
 }
 
 function identity(kind: string, { object, slot, id }: SlotParts) {

@@ -156,6 +156,7 @@ test("plan tells what a resync would change, for people and for programs, and ch
     "installation",
     "lists",
     "plan",
+    "sources",
     "version",
   ]);
   assert.deepEqual(json.lists[0].add, ["203.0.113.2/32"]);

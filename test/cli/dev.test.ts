@@ -19,17 +19,26 @@ const CANARIES = {
   AWS_SECRET_ACCESS_KEY: "canary-secret-access-key",
   AWS_SESSION_TOKEN: "canary-session-token",
   AWS_ENDPOINT_URL: "http://127.0.0.1:9/canary",
+  ALIBABA_CLOUD_ACCESS_KEY_ID: "CANARYALIBABAKEYID00",
+  ALIBABA_CLOUD_ACCESS_KEY_SECRET: "canary-alibaba-secret",
+  ALIBABA_CLOUD_SECURITY_TOKEN: "canary-alibaba-token",
+  LINODE_TOKEN: "canary-linode-token",
   KUBECONFIG: "/canary/kubeconfig",
 };
 
-test("dev --seconds shows nodes on their way and ends by itself with a summary", async () => {
+test("dev --seconds shows nodes on their way to three targets and ends with a summary", async () => {
   const args = ["dev", "--seconds", "5", "--port", "0"];
   const { code, stdout, stderr } = await runProgram(args, { env: CANARIES });
   assert.equal(code, 0, stdout + stderr);
   assert.equal(stderr, "");
   const clock = "\\d\\d:\\d\\d:\\d\\d";
-  const steps = "delivered after \\d+ m?s, added after [\\d.]+ m?s, read back after [\\d.]+ m?s";
-  assert.match(stdout, new RegExp(`^${clock} cluster demo → payments-db on aws/security-group/`));
+  const time = "[\\d.]+ m?s";
+  const names = "aws/security-group/\\S+, alibaba/rds/\\S+, linode/firewall/\\S+;";
+  const steps =
+    `delivered after ${time}, ` +
+    `read back after ${time} on aws, ${time} on alibaba, ${time} on linode; ` +
+    "in effect everywhere in 60 s";
+  assert.match(stdout, new RegExp(`^${clock} cluster demo → payments-db on ${names}`));
   assert.match(stdout, new RegExp(`\n${clock} \\+ 11 nodes present: ${steps}\n`));
   assert.match(
     stdout,
@@ -37,9 +46,27 @@ test("dev --seconds shows nodes on their way and ends by itself with a summary",
   );
   assert.match(stdout, new RegExp(`\n${clock} \\+ node-12 203\\.0\\.113\\.21 joined: ${steps}\n`));
   assert.match(stdout, /\n\nAfter 5 s\n {2}11 nodes at the start, 1 joined, 1 left, 0 changed\n/);
-  assert.match(stdout, /from seen to read back: median .*, worst .* of 1; .* for those at the/);
-  assert.match(stdout, / {2}12 rules added, 0 removed\n/);
-  assert.match(stdout, /holds the 11 nodes of the cluster, 1 address in grace, and the rule that/);
+  for (const label of ["aws", "alibaba", "linode"]) {
+    const row = ` {4}${label} +${time} +${time} +1 +${time} +12 +0`;
+    assert.match(stdout, new RegExp(`\n${row}\n`));
+  }
+  assert.match(
+    stdout,
+    /seen to ready: nobody yet; alibaba takes effect 60 s after it is read back\n/,
+  );
+  const held = "11 nodes, 1 address in grace";
+  assert.match(
+    stdout,
+    new RegExp(`\n +security group \\S+: ${held}, a hand-made rule untouched\n`),
+  );
+  assert.match(
+    stdout,
+    new RegExp(`\n +RDS instance \\S+: ${held}, 3 groups of others untouched\n`),
+  );
+  assert.match(
+    stdout,
+    new RegExp(`\n +Linode firewall 4711: ${held}, 3 rules of others untouched\n`),
+  );
   assert(!stdout.includes("\u001b"), "no terminal, no escape sequences");
   assert(!/canary/i.test(stdout));
 });
@@ -52,30 +79,37 @@ test("dev --json tells each step of a trip as a line of JSON, and ends with Ctrl
       .split("\n")
       .filter((line) => line !== "")
       .map((line) => JSON.parse(line));
-  const isInGrace = () => told().some(({ cause, until }) => cause === "left" && until !== null);
+  const inGrace = ({ until }: { readonly until: number | null }) => until !== null;
+  const isInGrace = () =>
+    told().some(({ cause, stops }) => cause === "left" && stops.every(inGrace) && stops.length > 0);
   await soon("a node leaves", isInGrace);
   running.interrupt();
   assert.equal(await running.ended, 0, running.output());
   const lines = told();
   assert.equal(lines[0].kind, "started");
   const left = lines.findLast(({ cause }) => cause === "left");
-  assert(left.until - left.seenAt >= 10_000, "its grace has just begun");
-  const arrived = lines.filter(({ end }) => end === "read-back");
-  assert.equal(arrived.length, 11);
-  for (const { seenAt, deliveredAt, writtenAt, readBackAt } of arrived) {
-    assert(seenAt <= deliveredAt && deliveredAt <= writtenAt && writtenAt <= readBackAt);
+  for (const { until } of left.stops) assert(until - left.seenAt >= 10_000, "it has just begun");
+  const newest = new Map(lines.filter(({ kind }) => kind === "trip").map((one) => [one.id, one]));
+  const present = [...newest.values()].filter(({ cause }) => cause === "present");
+  assert.equal(present.length, 11);
+  for (const { seenAt, deliveredAt, stops } of present) {
+    assert.equal(stops.length, 3);
+    for (const { writtenAt, readBackAt, effectiveAt, settleMs } of stops) {
+      assert(seenAt <= deliveredAt && deliveredAt <= writtenAt && writtenAt <= readBackAt);
+      assert.equal(effectiveAt, readBackAt + settleMs);
+    }
   }
   const summary = lines.at(-1);
   assert.equal(summary.kind, "summary");
-  assert.equal(summary.check.isGood, true, summary.check.sentence);
-  assert.deepEqual(summary.rules, { added: 11, removed: 0 });
+  assert.equal(summary.check.isGood, true, JSON.stringify(summary.check));
+  for (const { added, removed } of summary.targets) assert.deepEqual([added, removed], [11, 0]);
 });
 
 test("dev draws a table on a terminal and gives the cursor back", async (t) => {
   const terminal = { columns: 90, rows: 30 };
   const running = start(t, ["dev", "--port", "0"], { terminal, env: { NO_COLOR: "1" } });
   await soon("a node was read back", () =>
-    /node-01 .*present .*\+\d+ ms +\+\d+ ms/.test(running.stdout()),
+    /node-01 .*present +(\+[\d.]+ m?s +){4}ready in \d+ s/.test(running.stdout()),
   );
   running.interrupt();
   assert.equal(await running.ended, 0);
@@ -160,7 +194,7 @@ test("dev --config --kubeconfig follows a user's cluster with a key of its own",
   assert(!text.includes("Deliveries of eu"), "its own key is made here");
   assert.match(text, /\+ outside present: refused: out-of-bounds\n/);
   assert.match(text, /6 nodes at the start, 0 joined, 1 left, 0 changed\n/);
-  assert.match(text, / {2}4 rules added, 1 removed\n/);
+  assert.match(text, / {2}4 entries added, 1 removed\n/);
   const audits = running
     .stderr()
     .trim()

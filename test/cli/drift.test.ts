@@ -14,7 +14,7 @@ function report(given: Partial<ListReport>): ListReport {
 }
 
 function status(...lists: readonly ListReport[]): Status {
-  return { version: 1, installation: "acme", at: NOW, clusters: [], lists };
+  return { version: 1, installation: "acme", at: NOW, clusters: [], sources: [], lists };
 }
 
 const leaves = (until: string) => [{ cidr: ENTRY, since: EARLIER, until }];

@@ -22,7 +22,10 @@ interface SeenEvent {
 const LOOPBACK: unique symbol = Symbol("loopback of the tests");
 
 /** A server over functions that answer at once, or as they are told. */
-async function serving(t: TestContext, given: { host?: string; webhook?: FunctionHandler } = {}) {
+async function serving(
+  t: TestContext,
+  given: { host?: string; webhook?: FunctionHandler; feed?: FunctionHandler } = {},
+) {
   const events: SeenEvent[] = [];
   const lefts: number[] = [];
   const lines: string[] = [];
@@ -34,7 +37,7 @@ async function serving(t: TestContext, given: { host?: string; webhook?: Functio
     return { statusCode: 200, headers: { "x-function": "ran" }, body: "done" };
   };
   const server = await startServer({
-    functions: { webhook: given.webhook ?? ok, status: ok },
+    functions: { feed: given.feed ?? ok, status: ok, webhook: given.webhook ?? ok },
     host: given.host ?? "127.0.0.1",
     port: 0,
     world: makeWorld(log),
@@ -76,7 +79,7 @@ test("startServer() hands the webhook the bytes as they were on the wire", async
   assert((lefts[0] ?? 0) > 27_000 && (lefts[0] ?? 0) <= 28_000);
 });
 
-test("startServer() knows three routes and says which methods they take", async (t) => {
+test("startServer() knows its routes and says which methods they take", async (t) => {
   const { server } = await serving(t);
   const cases = [
     ["GET", "/healthz", 200, null],
@@ -87,7 +90,8 @@ test("startServer() knows three routes and says which methods they take", async 
     ["DELETE", "/v1/status", 405, "GET"],
     ["GET", "/", 404, null],
     ["GET", "/v1/status/", 404, null],
-    ["GET", "/v1/lists/a.txt", 404, null],
+    ["GET", "/v1/lists/a.txt", 200, null],
+    ["GET", "/v1/lists", 404, null],
   ] as const;
   for (const [method, path, status, allow] of cases) {
     const response = await fetch(server.url + path, { method });
@@ -281,7 +285,7 @@ test("startServer() rejects with the system's code where it cannot listen", asyn
   const { server } = await serving(t);
   await assert.rejects(
     startServer({
-      functions: { webhook: async () => null, status: async () => null },
+      functions: { feed: async () => null, status: async () => null, webhook: async () => null },
       host: "127.0.0.1",
       port: portOf(server),
       world: makeWorld({
@@ -295,6 +299,37 @@ test("startServer() rejects with the system's code where it cannot listen", asyn
     }),
     { code: "EADDRINUSE" },
   );
+});
+
+test("startServer() hands the feed whatever is below /v1/lists, to GET and HEAD only", async (t) => {
+  const { server, events } = await serving(t);
+  for (const method of ["GET", "HEAD"]) {
+    assert.equal((await fetch(`${server.url}/v1/lists/db.txt`, { method })).status, 200);
+  }
+  const posted = await fetch(`${server.url}/v1/lists/db.txt`, { method: "POST", body: "x" });
+  assert.equal(posted.status, 405);
+  assert.equal(posted.headers.get("allow"), "GET, HEAD");
+  assert.deepEqual(
+    events.map((event) => `${event.requestContext.http.method} ${event.rawPath}`),
+    ["GET /v1/lists/db.txt", "HEAD /v1/lists/db.txt"],
+  );
+});
+
+test("startServer() tells a HEAD the length that a GET would bring, and a 304 none", async (t) => {
+  const feed: FunctionHandler = async (event) => {
+    const isKnown = (event as SeenEvent).headers["if-none-match"] !== undefined;
+    return isKnown
+      ? { statusCode: 304, headers: { etag: '"1"' }, body: "" }
+      : { statusCode: 200, headers: { "content-length": "4711" }, body: "" };
+  };
+  const { server } = await serving(t, { feed });
+  const url = `${server.url}/v1/lists/db.txt`;
+  const head = await fetch(url, { method: "HEAD" });
+  assert.equal(head.headers.get("content-length"), "4711");
+  const known = await fetch(url, { headers: { "if-none-match": '"1"' } });
+  assert.equal(known.status, 304);
+  assert.equal(known.headers.get("content-length"), null);
+  assert.equal(known.headers.get("etag"), '"1"');
 });
 
 function lines(headers: Readonly<Record<string, string>>): string {

@@ -43,3 +43,18 @@ test("nextAct() lets fewer addresses go between two resyncs than the guard does"
 test("nextAct() tells the same story every time", () => {
   assert.deepEqual(acts(), acts());
 });
+
+test("nextAct() lets some nodes stay as they are for longer than a minute", () => {
+  let story = beginStory();
+  const since = new Map(story.nodes.map(({ address }) => [address, 0]));
+  // 61 s at 2 s an act.
+  const stays = 31;
+  for (let turn = 1; turn < ACTS; turn += 1) {
+    story = nextAct(story).story;
+    for (const { address } of story.nodes) if (!since.has(address)) since.set(address, turn);
+    const here = new Set(story.nodes.map(({ address }) => address));
+    for (const address of since.keys()) if (!here.has(address)) since.delete(address);
+    const old = [...since.values()].filter((first) => turn - first >= stays).length;
+    if (turn > stays) assert(old >= 3, `${old} of ${story.nodes.length} at turn ${turn}`);
+  }
+});

@@ -1,19 +1,14 @@
 import { startEmbeddedEc2 } from "../../cli/embedded/ec2.ts";
 import { type Ec2Groups, ec2Groups } from "../../cli/embedded/ec2-groups.ts";
-import type { SecurityGroupClient } from "../../lib/clouds/aws.ts";
+import type { SecurityGroupClient } from "../../lib/clouds/aws/security-groups.ts";
 import { type Cidr, parseCidr } from "../../lib/core/cidr.ts";
 import { securityGroupTarget } from "../../lib/targets/aws/security-group.ts";
 import type { Target } from "../../lib/targets/target.ts";
-import {
-  type Ec2Fault,
-  type Ec2Operation,
-  type FaultyEc2,
-  fakeSecurityGroups,
-  faultyEc2,
-} from "../fakes/ec2.ts";
+import { type Ec2Operation, type FaultyEc2, fakeSecurityGroups, faultyEc2 } from "../fakes/ec2.ts";
 import { makeTarget } from "../targets/making.ts";
+import { ENVIRONMENT, FAULTS, QUOTED, SECRETS } from "./ec2-stage-faults.ts";
 import { FOREIGN, RACER } from "./play.ts";
-import type { Fault, Stage, StageOptions, Verb } from "./target.ts";
+import type { Stage, StageOptions, Verb } from "./target.ts";
 
 const GROUP = "sg-0a1b2c3d4e5f60718";
 const SETTINGS = {
@@ -21,34 +16,11 @@ const SETTINGS = {
   id: GROUP,
   permission: { protocol: "tcp", port: 5432 },
 } as const;
-const ENVIRONMENT = {
-  AWS_ACCESS_KEY_ID: "AKIACANARY",
-  AWS_SECRET_ACCESS_KEY: "canary-of-the-secret-key",
-  AWS_SESSION_TOKEN: "canary-of-the-session-token",
-};
-const QUOTED = "canary-in-the-answer";
-const SECRETS = [...Object.values(ENVIRONMENT), QUOTED];
-
 const OPERATIONS: Readonly<Record<Verb, Ec2Operation>> = {
   read: "describe",
   add: "authorize",
   remove: "revoke",
 };
-const FAULTS: Readonly<Record<Exclude<Fault, "raced">, Ec2Fault>> = {
-  none: { kind: "none" },
-  throttle: { kind: "refuse", code: "RequestLimitExceeded", status: 503, retryAfterS: 7 },
-  deny: { kind: "refuse", code: "UnauthorizedOperation", status: 403 },
-  fail: { kind: "refuse", code: "InternalError", status: 500 },
-  "lose-request": { kind: "lose-request" },
-  "lose-answer": { kind: "lose-answer" },
-  "fail-after": { kind: "fail-after" },
-  half: { kind: "half" },
-  hang: { kind: "hang" },
-  "hang-after": { kind: "hang-after" },
-  stale: { kind: "stale", writes: 1 },
-  busy: { kind: "refuse", code: "IncorrectState", status: 400 },
-};
-
 /** The target over the fake client, within this process. */
 export function stageOverFake(options: StageOptions): Promise<Stage> {
   const { groups, backend } = backendOf(options);

@@ -126,7 +126,7 @@ export function seen(observation: Observation): readonly string[] {
 export function hosts(count: number, first = 0): readonly string[] {
   return Array.from({ length: count }, (_, index) => {
     const number = first + index;
-    return `198.18.${Math.floor(number / 256)}.${number % 256}/32`;
+    return `198.${18 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}/32`;
   });
 }
 
@@ -134,10 +134,10 @@ export function hosts(count: number, first = 0): readonly string[] {
 export function mixed(target: Target, count: number): readonly string[] {
   const ipv4 = hosts(count);
   const families = target.traits.families;
+  const ipv6 = (number: number) =>
+    `2001:db8::${(number >> 16).toString(16)}:${(number & 65_535).toString(16)}/128`;
   return ipv4.map((cidr, index) =>
-    families[index % families.length] === "ipv6"
-      ? `2001:db8::${(index + 1).toString(16)}/128`
-      : cidr,
+    families[index % families.length] === "ipv6" ? ipv6(index + 1) : cidr,
   );
 }
 

@@ -3,6 +3,7 @@ import { type Cidr, parseCidr } from "../../lib/core/cidr.ts";
 import type { Cluster, List, Policy, Removal, Source } from "../../lib/core/list.ts";
 import { markerText } from "../../lib/core/marker.ts";
 import type { Observation, ObservedEntry, Traits } from "../../lib/core/observation.ts";
+import type { DnsName, Subnet } from "../../lib/core/outside.ts";
 import type { AdmittedSnapshot, Node } from "../../lib/core/snapshot.ts";
 import { MEMORY_TRAITS } from "../../lib/targets/memory.ts";
 import { START } from "../virtual-world.ts";
@@ -120,5 +121,20 @@ export function observation(
 ): Observation {
   return { entries, revision: null, capacity };
 }
+
+export const SUBNET: Subnet = {
+  kind: "subnet",
+  vendor: "aws",
+  region: "eu-west-1",
+  id: "subnet-0a1b",
+  settings: {},
+};
+
+export const NAT: DnsName = {
+  kind: "name",
+  name: "nat.example.com",
+  families: ["ipv4", "ipv6"],
+  intervalMs: 60_000,
+};
 
 export const TRAITS: Traits = MEMORY_TRAITS;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { backoffMs, desiredDigest, isDue, listDigest } from "../../lib/core/due.ts";
+import { backoffMs, departureAt, desiredDigest, isDue, listDigest } from "../../lib/core/due.ts";
 import { membersOf } from "../../lib/core/members.ts";
 import type { Slot } from "../../lib/core/record.ts";
 import { blankReport, stateOf } from "../../lib/core/report.ts";
@@ -11,9 +11,11 @@ import {
   EXTERNAL,
   GRACE_MS,
   list,
+  NAT,
   node,
   policy,
   REMOVAL,
+  SUBNET,
   snapshot,
 } from "./cases.ts";
 
@@ -139,13 +141,48 @@ test("listDigest() changes with whoever is on the list, not with grace, guard or
 test("desiredDigest() is of the addresses, not of who brings them or in which order", () => {
   const digest = (...nodes: ReturnType<typeof node>[]) =>
     desiredDigest(
-      membersOf(list(), { eu: snapshot(nodes) }, { policy: policy([list()]), now: START }),
+      membersOf(
+        list(),
+        { eu: snapshot(nodes) },
+        { policy: policy([list()]), readings: {}, now: START },
+      ),
     );
   const a = node("a", ["203.0.113.1", "203.0.113.2"]);
   const b = node("b", ["203.0.113.2", "203.0.113.1"]);
   assert.equal(digest(a), digest(b));
   assert.equal(digest(a), digest(a, b));
   assert.notEqual(digest(a), digest(node("a", ["203.0.113.1"])));
+});
+
+test("listDigest() changes with subnets, names and their bounds, not with how they are reached or how often", () => {
+  const widest = { ipv4: 20, ipv6: 56 };
+  const digest = (...sources: ReturnType<typeof list>["sources"]) =>
+    listDigest(list({ sources }), policy([list({ sources })]));
+  const subnets = (given: object = {}, wide = widest) =>
+    digest({ kind: "subnets", subnets: [{ ...SUBNET, ...given }], widest: wide });
+  assert.equal(subnets({ settings: { endpoint: "http://127.0.0.1:1" } }), subnets());
+  assert.notEqual(subnets({ id: "subnet-2" }), subnets());
+  assert.notEqual(subnets({}, { ipv4: 24, ipv6: 56 }), subnets());
+  const names = (given: object = {}, bounds: "public" | [] = "public") =>
+    digest({ kind: "dns", names: [{ ...NAT, ...given }], bounds });
+  assert.equal(names({ intervalMs: 3_600_000 }), names());
+  assert.notEqual(names({ name: "a.example.com" }), names());
+  assert.notEqual(names({ families: ["ipv4"] }), names());
+  assert.notEqual(names({}, []), names());
+});
+
+test("departureAt() waits until every outside source was read after the grace", () => {
+  const heard = (receivedAt: number) =>
+    ({ kind: "heard", source: "dns/nat.example.com", receivedAt }) as const;
+  const cluster = { kind: "heard", cluster: "eu", receivedAt: START + GRACE_MS } as const;
+  const at = (...voices: Parameters<typeof departureAt>[0]["voices"]) =>
+    departureAt({ list: list(), voices }, START);
+  assert.equal(at(cluster, heard(START + GRACE_MS - 1)), Number.POSITIVE_INFINITY);
+  assert.equal(at(cluster, heard(START + GRACE_MS + 7)), START + GRACE_MS + 7);
+  const stale = { kind: "stale", source: "dns/nat.example.com", heardAt: START } as const;
+  assert.equal(at(cluster, stale), Number.POSITIVE_INFINITY);
+  const unread = { ...stale, kind: "not-heard", message: null, lasting: false } as const;
+  assert.equal(at(cluster, unread), Number.POSITIVE_INFINITY);
 });
 
 test("backoffMs() doubles from one second to a minute, waits five for what only a person mends", () => {

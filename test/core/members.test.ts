@@ -2,18 +2,37 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { List } from "../../lib/core/list.ts";
 import { membersOf, selectsNode } from "../../lib/core/members.ts";
+import { outsideKey } from "../../lib/core/outside.ts";
+import type { Readings, SourceReading } from "../../lib/core/reading.ts";
 import type { AdmittedSnapshot } from "../../lib/core/snapshot.ts";
 import { START } from "../virtual-world.ts";
-import { cidr, cidrs, cluster, EXTERNAL, list, node, policy, snapshot } from "./cases.ts";
+import {
+  cidr,
+  cidrs,
+  cluster,
+  EXTERNAL,
+  list,
+  NAT,
+  node,
+  policy,
+  SUBNET,
+  snapshot,
+} from "./cases.ts";
 
 function membership(
   snapshots: Record<string, AdmittedSnapshot | null>,
-  options: { list?: List; clusters?: ReturnType<typeof cluster>[]; now?: number } = {},
+  options: {
+    list?: List;
+    clusters?: ReturnType<typeof cluster>[];
+    readings?: Readings;
+    now?: number;
+  } = {},
 ) {
   const subject = options.list ?? list();
   const clusters = options.clusters ?? [cluster("eu")];
   return membersOf(subject, snapshots, {
     policy: policy([subject], clusters),
+    readings: options.readings ?? {},
     now: options.now ?? START,
   });
 }
@@ -182,4 +201,138 @@ test("selectsNode() looks at labels as own keys, never at what every object inhe
   assert.equal(selectsNode(odd, "eu", node("a", [])), false);
   assert.equal(selectsNode(list(), "eu", node("a", [])), true);
   assert.equal(selectsNode(list(), "us", node("a", [])), false);
+});
+
+const SUBNETS = { kind: "subnets", subnets: [SUBNET], widest: { ipv4: 20, ipv6: 56 } } as const;
+const NAMES = { kind: "dns", names: [NAT], bounds: "public" } as const;
+
+function reading(texts: readonly string[], given: Partial<SourceReading> = {}): SourceReading {
+  const answers = cidrs(...texts).map((one) => ({ cidr: one, since: START, seenAt: START }));
+  return { readAt: START, answers, free: null, trouble: null, ...given };
+}
+
+/** Of a list whose only source is the one that said this. */
+function outside(
+  source: typeof SUBNETS | typeof NAMES | List["sources"][number],
+  said: SourceReading | null,
+  now = START,
+) {
+  const key = source.kind === "subnets" ? outsideKey(SUBNET) : outsideKey(NAT);
+  const options = { list: list({ sources: [source] }), readings: { [key]: said }, now };
+  return membership({}, options);
+}
+
+test("membersOf() takes the networks of a subnet, IPv6 included, under the name of the subnet", () => {
+  const { members, refused, voices } = outside(SUBNETS, reading(["10.0.0.0/24", "2001:db8::/64"]));
+  assert.deepEqual(members, [
+    { cidr: "10.0.0.0/24", cluster: null, node: "aws/subnet/subnet-0a1b", uid: null },
+    { cidr: "2001:db8::/64", cluster: null, node: "aws/subnet/subnet-0a1b", uid: null },
+  ]);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(voices, [
+    { kind: "heard", source: "aws/subnet/subnet-0a1b", receivedAt: START },
+  ]);
+});
+
+test("membersOf() refuses of a subnet what is too wide, everything, or no network of hosts", () => {
+  const wide = ["10.0.0.0/19", "0.0.0.0/0", "::/0", "2001:db8::/55", "169.254.0.0/24"];
+  const found = outside(SUBNETS, reading([...wide, "10.1.0.0/20"]));
+  assert.deepEqual(
+    found.members.map((member) => member.cidr),
+    ["10.1.0.0/20"],
+  );
+  assert.deepEqual(
+    found.refused.map(({ address, reason, node: from, cluster: of }) => [
+      address,
+      reason,
+      from,
+      of,
+    ]),
+    [
+      ["10.0.0.0/19", "too-wide", "aws/subnet/subnet-0a1b", null],
+      ["0.0.0.0/0", "forbidden", "aws/subnet/subnet-0a1b", null],
+      ["::/0", "forbidden", "aws/subnet/subnet-0a1b", null],
+      ["2001:db8::/55", "too-wide", "aws/subnet/subnet-0a1b", null],
+      ["169.254.0.0/24", "forbidden", "aws/subnet/subnet-0a1b", null],
+    ],
+  );
+});
+
+test("membersOf() takes of a name single public hosts only, unless bounds say otherwise", () => {
+  const answers = ["8.8.8.8", "10.0.0.7", "127.0.0.1", "169.254.169.254", "2606:4700::1111"];
+  const found = outside(NAMES, reading(answers));
+  assert.deepEqual(
+    found.members.map((member) => member.cidr),
+    ["8.8.8.8/32", "2606:4700::1111/128"],
+  );
+  assert.deepEqual(
+    found.refused.map((refusal) => [refusal.address, refusal.reason, refusal.node]),
+    [
+      ["10.0.0.7", "out-of-bounds", "dns/nat.example.com"],
+      ["127.0.0.1", "forbidden", "dns/nat.example.com"],
+      ["169.254.169.254", "forbidden", "dns/nat.example.com"],
+    ],
+  );
+  const inside = outside({ ...NAMES, bounds: cidrs("10.0.0.0/8") }, reading(answers));
+  assert.deepEqual(
+    inside.members.map((member) => member.cidr),
+    ["10.0.0.7/32"],
+  );
+  const wide = outside({ ...NAMES, bounds: cidrs("10.0.0.0/8") }, reading(["10.0.0.0/24"]));
+  assert.deepEqual(
+    wide.refused.map((refusal) => refusal.reason),
+    ["too-wide"],
+  );
+});
+
+test("membersOf() takes a hundred addresses of a name, and a flood pushes none of them out", () => {
+  const flood = Array.from({ length: 900 }, (_, index) => `9.0.${index >> 8}.${index & 255}`);
+  const said = reading([]);
+  const answers = [
+    ...cidrs(...flood).map((one) => ({ cidr: one, since: START + 1, seenAt: START + 1 })),
+    ...cidrs("200.0.0.1", "200.0.0.2").map((one) => ({ cidr: one, since: START, seenAt: START })),
+  ];
+  const { members, refused } = outside(NAMES, { ...said, answers });
+  assert.equal(members.length, 100);
+  assert.deepEqual(
+    members.slice(-2).map((member) => member.cidr),
+    ["200.0.0.1/32", "200.0.0.2/32"],
+  );
+  assert.equal(refused.length, 802);
+  assert.equal(refused[0]?.reason, "max-entries");
+  const inner = outside({ ...NAMES, bounds: cidrs("200.0.0.0/24") }, { ...said, answers });
+  assert.equal(inner.members.length, 2, "what is out of bounds takes nobody's place");
+});
+
+test("membersOf() keeps what an outside source last said, and tells that it waits for it", () => {
+  const trouble = { at: START + 60_000, message: "Cannot read it: vanished" };
+  const said = reading(["10.0.0.0/24"], { trouble });
+  const broken = outside(SUBNETS, said, START + 60_000);
+  assert.equal(broken.members.length, 1);
+  const source = "aws/subnet/subnet-0a1b";
+  const { message } = trouble;
+  const voice = { kind: "not-heard", source, heardAt: START, message, lasting: false };
+  assert.deepEqual(broken.voices, [voice]);
+  const later = outside(SUBNETS, said, START + 900_001);
+  assert.deepEqual(later.voices, [{ ...voice, lasting: true }]);
+  assert.equal(later.members.length, 1);
+  const unasked = outside(SUBNETS, reading(["10.0.0.0/24"]), START + 900_001);
+  assert.deepEqual(unasked.voices, [{ kind: "stale", source, heardAt: START }]);
+  assert.equal(unasked.members.length, 1);
+  const ahead = outside(SUBNETS, reading(["10.0.0.0/24"], { readAt: START + 900_001 }));
+  assert.equal(ahead.voices[0]?.kind, "stale", "a clock that ran ahead speaks for nobody");
+});
+
+test("membersOf() says of an outside source that was never read that it was not heard, not that it is empty", () => {
+  for (const said of [null, reading([], { readAt: null, trouble: null })]) {
+    assert.deepEqual(outside(NAMES, said).voices, [
+      {
+        kind: "not-heard",
+        source: "dns/nat.example.com",
+        heardAt: null,
+        message: null,
+        lasting: true,
+      },
+    ]);
+  }
 });

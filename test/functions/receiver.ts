@@ -6,6 +6,7 @@ import { makeWebhook } from "../../functions/webhook.ts";
 import { makeWiring } from "../../functions/wiring.ts";
 import { parseConfig } from "../../lib/config.ts";
 import type { Snapshot } from "../../lib/core/snapshot.ts";
+import type { NameClient } from "../../lib/sources/names.ts";
 import { memoryStore } from "../../lib/stores/memory.ts";
 import type { Store } from "../../lib/stores/store.ts";
 import { memoryTargets } from "../../lib/targets/memory.ts";
@@ -19,6 +20,9 @@ export const CANARIES = {
   EU_KEY: `whsec_${Buffer.from("canary-eu-0123456789-0123456789").toString("base64")}`,
   US_KEY: `whsec_${Buffer.from("canary-us-0123456789-0123456789").toString("base64")}`,
   STATUS_TOKEN: "canary-status-token",
+  FEED_TOKEN: "canary-feed-token-in-use",
+  FEED_TOKEN_NEXT: "canary:feed:token:next",
+  FEED_TOKEN_WEAK: "canary-short",
 };
 
 const FILE = {
@@ -40,7 +44,9 @@ const FILE = {
 };
 
 /** The functions as they are deployed, over a memory store and a memory target. */
-export function receiver(given: { readonly store?: Store; readonly file?: object } = {}) {
+export function receiver(
+  given: { readonly store?: Store; readonly file?: object; readonly names?: NameClient } = {},
+) {
   const reading = parseConfig({ ...FILE, ...given.file });
   assert(reading.kind === "parsed", JSON.stringify(reading));
   const world = virtualWorld();
@@ -53,6 +59,7 @@ export function receiver(given: { readonly store?: Store; readonly file?: object
     folder: "/nonexistent",
     store,
     memory,
+    ...(given.names === undefined ? {} : { names: given.names }),
   });
   const webhook = makeWebhook(wiring);
   const status = makeStatus(wiring);
@@ -106,7 +113,7 @@ export function signed(
 }
 
 /** Payload 2.0, as an HTTP API or a function URL hands it over. */
-function gatewayEvent(
+export function gatewayEvent(
   method: string,
   path: string,
   request: {

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { addressSet } from "../../lib/core/aggregate.ts";
 import type { Cidr } from "../../lib/core/cidr.ts";
+import type { List } from "../../lib/core/list.ts";
+import { outsideKey } from "../../lib/core/outside.ts";
 import type { Node } from "../../lib/core/snapshot.ts";
 import { TargetError } from "../../lib/targets/target.ts";
 import {
@@ -12,19 +14,21 @@ import {
   entry,
   list,
   memoryConfig,
+  NAT,
   node,
   OURS,
   policy,
   REMOVAL,
+  SUBNET,
 } from "../core/cases.ts";
-import { type Corridor, corridor } from "../corridor.ts";
+import { type Corridor, corridor, unread } from "../corridor.ts";
 import { virtualWorld } from "../virtual-world.ts";
 
 /*
- * The receiver's inside under seeded chaos: two clusters, one list on two targets, calls that fail
- * before or after they took effect, reads that lag, people's hands. After every step the promises
- * are checked; in the end the faults stop and everything must come to rest. A seed that fails is
- * named, and replays exactly: KUBE_ALLOWLIST_SEED=n runs it alone.
+ * The receiver's inside under seeded chaos: two clusters, a subnet and a name, one list on two
+ * targets, calls that fail before or after they took effect, reads that lag, people's hands. After
+ * every step the promises are checked; in the end the faults stop and everything must come to rest.
+ * A seed that fails is named, and replays exactly: KUBE_ALLOWLIST_SEED=n runs it alone.
  */
 
 const SEEDS = process.env.KUBE_ALLOWLIST_SEED
@@ -35,7 +39,20 @@ const CLUSTERS = ["eu", "us"] as const;
 const TARGETS = [memoryConfig("one"), memoryConfig("two")];
 // The guard is another test's matter: here everything may go that is not wanted.
 const removal = { ...REMOVAL, graceMs: 60_000, maxRatio: 1, minRemaining: 0 };
-const sources = CLUSTERS.map((name) => ({ ...EXTERNAL, cluster: name }));
+const SOURCES: List["sources"] = [
+  ...CLUSTERS.map((name) => ({ ...EXTERNAL, cluster: name })),
+  { kind: "subnets", subnets: [SUBNET], widest: { ipv4: 20, ipv6: 56 } },
+  { kind: "dns", names: [NAT], bounds: "public" },
+];
+/** What names and subnets may give; the last one of each lies outside of what they may. */
+const NETWORKS = cidrs("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/23", "10.0.0.0/8");
+const ADDRESSES = cidrs("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "169.254.169.254");
+const ALLOWED = addressSet([
+  ...cidrs("203.0.113.0/24"),
+  ...NETWORKS.slice(0, -1),
+  ...ADDRESSES.slice(0, -1),
+]);
+const HOUR_MS = 3_600_000;
 const FOREIGN = [entry(cidr("192.0.2.1"), null), entry(cidr("203.0.113.0/26"), "by hand")];
 
 type Truth = Record<(typeof CLUSTERS)[number], Map<string, Node>>;
@@ -45,6 +62,10 @@ interface Play {
   readonly truth: Truth;
   /** What was delivered last. */
   readonly admitted: Record<(typeof CLUSTERS)[number], readonly Node[]>;
+  /** What the subnet and the name would say now, if they answered. */
+  readonly outside: { subnet: Cidr; name: readonly Cidr[] };
+  /** What they last said: of the name, of the last hour. */
+  readonly said: { subnet: Cidr | null; name: Map<Cidr, number> };
   readonly draw: (below: number) => number;
   sequence: number;
   /** Share of calls that go wrong, in tenths. */
@@ -54,7 +75,7 @@ interface Play {
 function begin(seed: number): Play {
   const world = virtualWorld(seed);
   const rules = policy(
-    [list({ sources, removal, targets: TARGETS })],
+    [list({ sources: SOURCES, removal, targets: TARGETS })],
     CLUSTERS.map((name) => cluster(name, { bounds: cidrs("203.0.113.0/24") })),
   );
   const room = corridor({ policy: rules, world, traits: { batchMax: 3 } });
@@ -64,6 +85,8 @@ function begin(seed: number): Play {
     room,
     truth: { eu: new Map(), us: new Map() },
     admitted: { eu: [], us: [] },
+    outside: { subnet: cidr("10.0.0.0/24"), name: cidrs("8.8.8.8") },
+    said: { subnet: null, name: new Map() },
     draw,
     sequence: 0,
     trouble: 0,
@@ -76,7 +99,25 @@ function begin(seed: number): Play {
     if (call.verb === "observe") return result;
     throw error;
   });
+  answerAsked(play);
   return play;
+}
+
+/** The subnet and the name answer well, half, not at all, or break. */
+function answerAsked(play: Play): void {
+  const { room, outside, said, draw } = play;
+  const troubled = () => draw(10) < play.trouble;
+  room.outside.set(outsideKey(SUBNET), async () => {
+    if (troubled()) return unread(draw(2) ? "Cannot read it: vanished" : "Cannot read it: denied");
+    said.subnet = outside.subnet;
+    return { kind: "read", cidrs: [outside.subnet], free: draw(200) };
+  });
+  room.outside.set(outsideKey(NAT), async () => {
+    if (troubled()) throw new Error("trouble in the play");
+    for (const one of outside.name) said.name.set(one, room.world.now());
+    if (troubled()) return { ...unread("Cannot read it: half"), cidrs: outside.name };
+    return { kind: "read", cidrs: outside.name, free: null };
+  });
 }
 
 async function deliver(play: Play, name: (typeof CLUSTERS)[number]): Promise<void> {
@@ -91,7 +132,7 @@ async function deliver(play: Play, name: (typeof CLUSTERS)[number]): Promise<voi
 async function step(play: Play): Promise<void> {
   const { room, truth, draw } = play;
   const name = CLUSTERS[draw(2)] ?? "eu";
-  switch (draw(9)) {
+  switch (draw(10)) {
     case 0:
     case 1: {
       const last = draw(20);
@@ -113,6 +154,10 @@ async function step(play: Play): Promise<void> {
     case 7:
       play.trouble = draw(6);
       return;
+    case 8:
+      play.outside.subnet = NETWORKS[draw(NETWORKS.length)] ?? play.outside.subnet;
+      play.outside.name = ADDRESSES.filter((_, index) => index === 0 || draw(2) === 0);
+      return;
     default: {
       // Somebody's hand takes one of our entries away.
       const own = room.contents.entries("one").filter((one) => one.text === OURS);
@@ -122,13 +167,21 @@ async function step(play: Play): Promise<void> {
   }
 }
 
-/** What the newest admitted snapshots want, counted without the code under test. */
-function wanted({ admitted }: Play): Cidr[] {
-  const bounds = addressSet(cidrs("203.0.113.0/24"));
+/**
+ * What the newest admitted snapshots, the subnet and the last hour of the name want, counted
+ * without the code under test.
+ */
+function wanted({ room, admitted, said }: Play): Cidr[] {
   const addresses = CLUSTERS.flatMap((name) =>
     admitted[name].flatMap((one) => one.addresses.map(({ address }) => address)),
   );
-  return [...new Set(addresses)].filter((address) => bounds.covers(address)).toSorted();
+  const named = [...said.name].filter(([, at]) => room.world.now() - at <= HOUR_MS);
+  const given = [
+    ...addresses,
+    ...(said.subnet === null ? [] : [said.subnet]),
+    ...named.map(([address]) => address),
+  ];
+  return [...new Set(given)].filter((one) => ALLOWED.covers(one)).toSorted();
 }
 
 /**
@@ -144,11 +197,10 @@ function check(play: Play, audited: number, label: string): void {
       assert(!desired.overlaps(cidr(gone)), `${label}: ${gone} was removed although desired`);
     }
   }
-  const bounds = addressSet(cidrs("203.0.113.0/24"));
   for (const id of ["one", "two"]) {
     const entries = room.contents.entries(id);
     for (const one of entries.filter(({ text }) => text === OURS)) {
-      assert(bounds.covers(one.cidr), `${label}: ${one.cidr} is out of bounds`);
+      assert(ALLOWED.covers(one.cidr), `${label}: ${one.cidr} is out of bounds`);
     }
     const others = entries.filter(({ text }) => text !== OURS);
     assert.deepEqual(others, FOREIGN, `${label}: others' entries on ${id}`);
@@ -158,6 +210,8 @@ function check(play: Play, audited: number, label: string): void {
 /** Faults stop, time passes, everybody is heard. */
 async function rest(play: Play): Promise<void> {
   play.trouble = 0;
+  // What a name gave before this counts no more.
+  await play.room.world.advance(HOUR_MS + 600_000);
   for (let minute = 0; minute < 12; minute += 1) {
     await play.room.world.advance(60_000);
     for (const name of CLUSTERS) await deliver(play, name);

@@ -1,22 +1,17 @@
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { inspect } from "node:util";
 import fc from "fast-check";
-import { type Ec2Backend, startEmbeddedEc2 } from "../../cli/embedded/ec2.ts";
+import { startEmbeddedEc2 } from "../../cli/embedded/ec2.ts";
+import type { Ec2Backend } from "../../cli/embedded/ec2-group-actions.ts";
 import { ec2Groups } from "../../cli/embedded/ec2-groups.ts";
-import {
-  type AwsConnection,
-  type AwsContext,
-  awsErrorOf,
-  CALL_MS_MAX,
-  openSecurityGroups,
-} from "../../lib/clouds/aws.ts";
-import { CloudError } from "../../lib/clouds/error.ts";
+import { awsErrorOf } from "../../lib/clouds/aws/errors.ts";
+import { type AwsConnection, type AwsContext, CALL_MS_MAX } from "../../lib/clouds/aws/session.ts";
+import { openSecurityGroups } from "../../lib/clouds/aws.ts";
 import type { TargetErrorKind } from "../../lib/core/report.ts";
 import { SECURITY_GROUP_TRAITS } from "../../lib/targets/aws/security-group.ts";
 import { faultyEc2 } from "../fakes/ec2.ts";
+import { failure, outlasting, serve } from "../fakes/ec2-server.ts";
 import { soon, until } from "../fakes/soon.ts";
 import { type VirtualWorld, virtualWorld } from "../virtual-world.ts";
 
@@ -29,39 +24,11 @@ const ENVIRONMENT = {
 };
 const ROLE = { arn: "arn:aws:iam::123456789012:role/allow-list", externalId: "acme-1" };
 
-type Reply = (body: string, request: IncomingMessage, response: ServerResponse) => void;
-
-/** An HTTP server on loopback that answers every request in one way. */
-async function serve(context: TestContext, reply: Reply): Promise<string> {
-  const server = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on("data", (chunk) => chunks.push(chunk));
-    request.on("end", () => reply(Buffer.concat(chunks).toString(), request, response));
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  context.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
 function open(connection: Partial<AwsConnection>, context: Partial<AwsContext> = {}) {
   return openSecurityGroups(
     { region: "eu-west-1", endpoint: null, stsEndpoint: null, role: null, ...connection },
     { world: virtualWorld(), env: ENVIRONMENT, ...context },
   );
-}
-
-async function failure(work: Promise<unknown>): Promise<CloudError> {
-  const error = await work.then(
-    () => assert.fail("it did not fail"),
-    (thrown: unknown) => thrown,
-  );
-  assert(error instanceof CloudError, inspect(error));
-  const shown = inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true });
-  assert(!/canary/.test(shown), shown);
-  return error;
 }
 
 function kindOf(thrown: unknown): TargetErrorKind {
@@ -88,11 +55,32 @@ const EXPECTED: readonly (readonly [TargetErrorKind, readonly unknown[]])[] = [
       answered("InvalidPermission.Duplicate"),
       answered("InvalidPermission.NotFound"),
       answered("InvalidSecurityGroupRuleId.NotFound"),
+      answered("InvalidPrefixListModification"),
+      answered("PrefixListVersionMismatch"),
+      answered("WAFDuplicateItemException"),
+      answered("WAFOptimisticLockException"),
     ],
   ],
   ["busy", [answered("IncorrectState"), answered("ConcurrentMutationLimitExceeded")]],
-  ["full", [answered("RulesPerSecurityGroupLimitExceeded")]],
-  ["missing", [answered("InvalidGroup.NotFound"), answered("InvalidSecurityGroupID.NotFound")]],
+  [
+    "full",
+    [
+      answered("PrefixListMaxEntriesExceeded"),
+      answered("RulesPerSecurityGroupLimitExceeded"),
+      answered("WAFLimitsExceededException"),
+    ],
+  ],
+  [
+    "missing",
+    [
+      answered("InvalidGroup.NotFound"),
+      answered("InvalidPrefixListID.NotFound"),
+      answered("InvalidPrefixListId.NotFound"),
+      answered("InvalidSecurityGroupID.NotFound"),
+      answered("InvalidSubnetID.NotFound"),
+      answered("WAFNonexistentItemException"),
+    ],
+  ],
   [
     "denied",
     [
@@ -110,6 +98,8 @@ const EXPECTED: readonly (readonly [TargetErrorKind, readonly unknown[]])[] = [
     "unavailable",
     [
       answered("InternalError", 500),
+      answered("WAFInternalErrorException", 500),
+      answered("WAFUnavailableEntityException"),
       answered("Unavailable", 503),
       answered("SomethingNew", 502),
       answered("RequestExpired"),
@@ -136,6 +126,8 @@ const EXPECTED: readonly (readonly [TargetErrorKind, readonly unknown[]])[] = [
       answered("InvalidParameterValue"),
       answered("InvalidParameterCombination"),
       answered("MissingParameter"),
+      answered("WAFInvalidOperationException"),
+      answered("WAFInvalidParameterException"),
       answered("InvalidPermission.Malformed"),
       answered("InvalidGroupId.Malformed"),
       answered("SomethingNew"),
@@ -200,21 +192,6 @@ test("awsErrorOf() reads how long to wait as seconds or as a date, and believes 
   assert.equal(wait(""), null);
 });
 
-/** Runs until the call has reached the server, then lets its time pass on the world's clock. */
-async function outlasting(world: VirtualWorld, reached: () => boolean, work: Promise<unknown>) {
-  const failed = failure(work);
-  await until(reached, "the call");
-  let over = false;
-  void failed.then(() => {
-    over = true;
-  });
-  await world.advance(CALL_MS_MAX - 1);
-  for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
-  assert(!over, "it ended before its time");
-  await world.advance(1);
-  return soon(failed, "the end of a call whose time is over");
-}
-
 test("every call ends by itself within the time that the target's traits promise", async (context) => {
   assert.equal(SECURITY_GROUP_TRAITS.callMs, CALL_MS_MAX);
   const backend = faultyEc2(ec2Groups([GROUP]));
@@ -234,17 +211,18 @@ test("every call ends by itself within the time that the target's traits promise
     description: "x",
   };
   const ended = [
-    await outlasting(world, () => backend.calls.describe > 0, client.describe(GROUP, SIGNAL)),
-    await outlasting(
-      world,
-      () => backend.calls.authorize > 0,
-      client.authorize(GROUP, change, SIGNAL),
-    ),
-    await outlasting(
-      world,
-      () => backend.calls.revoke > 0,
-      client.revoke(GROUP, ["sgr-1"], SIGNAL),
-    ),
+    await outlasting(world, client.describe(GROUP, SIGNAL), {
+      reached: () => backend.calls.describe > 0,
+      ms: CALL_MS_MAX,
+    }),
+    await outlasting(world, client.authorize(GROUP, change, SIGNAL), {
+      reached: () => backend.calls.authorize > 0,
+      ms: CALL_MS_MAX,
+    }),
+    await outlasting(world, client.revoke(GROUP, ["sgr-1"], SIGNAL), {
+      reached: () => backend.calls.revoke > 0,
+      ms: CALL_MS_MAX,
+    }),
   ];
   assert.deepEqual(
     ended.map(({ kind, code, operation }) => [kind, code, operation]),
@@ -265,7 +243,10 @@ test("describe() ends in time when an answer begins and does not end", async (co
   });
   const world = virtualWorld();
   const client = open({ endpoint }, { world });
-  const error = await outlasting(world, () => begun > 0, client.describe(GROUP, SIGNAL));
+  const error = await outlasting(world, client.describe(GROUP, SIGNAL), {
+    reached: () => begun > 0,
+    ms: CALL_MS_MAX,
+  });
   assert.equal(error.kind, "unavailable");
 });
 
@@ -496,7 +477,10 @@ test("assuming a role is part of the call's time and ends with its signal", asyn
   const world = virtualWorld();
   const { assumed, refuse, client } = await startAccount(context, { world });
   refuse.hang = true;
-  const error = await outlasting(world, () => assumed.length > 0, client().describe(GROUP, SIGNAL));
+  const error = await outlasting(world, client().describe(GROUP, SIGNAL), {
+    reached: () => assumed.length > 0,
+    ms: CALL_MS_MAX,
+  });
   assert.deepEqual([error.kind, error.code], ["unavailable", "TimeoutError"]);
   const abort = new AbortController();
   const aborted = failure(client().describe(GROUP, abort.signal));

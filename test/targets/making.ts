@@ -38,6 +38,9 @@ export function targetContext(
     env,
     secret: (reference) => resolveReference(reference, { env, readFile }),
     memory: memoryTargets(),
+    feed: (name) => {
+      throw new Error(`no feed is opened here: ${name}`);
+    },
     ...given,
   };
 }

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { IngressChange, IngressRule, SecurityGroupClient } from "../../lib/clouds/aws.ts";
+import type {
+  IngressChange,
+  IngressRule,
+  SecurityGroupClient,
+} from "../../lib/clouds/aws/security-groups.ts";
 import { CloudError } from "../../lib/clouds/error.ts";
 import { type Cidr, parseCidr } from "../../lib/core/cidr.ts";
 import {

@@ -30,7 +30,7 @@ const NODE = /^node:/;
 // The first room whose pattern matches a file is its room.
 const ROOMS: readonly Room[] = [
   {
-    files: /^lib\/(core|policies)\//,
+    files: /^lib\/(core|feeds|policies)\//,
     own: [CORE, "lib/$1/.*"],
     packages: [/^cidr-tools$/, ZOD, ASSERT, CRYPTO, /^yaml$/],
   },
@@ -62,10 +62,12 @@ const ROOMS: readonly Room[] = [
     packages: [ZOD, ASSERT],
   },
   {
+    // A cloud is reached for its subnets as it is for its targets.
     files: /^lib\/sources\//,
-    own: [CORE, "lib/sources/.*", "lib/clouds/.*"],
-    types: [WORLD],
-    packages: [ZOD, ASSERT],
+    own: [CORE, "lib/sources/.*", "lib/targets/(connection|[a-z-]+/common)\\.ts"],
+    types: [WORLD, "lib/clouds/.*"],
+    later: ["lib/clouds/.*"],
+    packages: [ZOD, ASSERT, /^node:dns\/promises$/],
   },
   {
     files: /^lib\/stores\//,
@@ -75,7 +77,12 @@ const ROOMS: readonly Room[] = [
   },
   {
     files: /^lib\/config(\/|\.ts$)/,
-    own: [CORE, "lib/config(/.*|\\.ts)", "lib/targets/(registry|settings)\\.ts"],
+    own: [
+      CORE,
+      "lib/config(/.*|\\.ts)",
+      "lib/targets/(registry|settings)\\.ts",
+      "lib/sources/subnet-shape\\.ts",
+    ],
     packages: [ZOD, ASSERT, /^yaml$/],
   },
   {
@@ -125,6 +132,7 @@ const HOMES: readonly (readonly [RegExp, RegExp])[] = [
   [/^pino$/, /^lib\/logger\.ts$/],
   [/^cidr-tools$/, /^lib\/core\/(cidr|aggregate)\.ts$/],
   [/^yaml$/, /^(lib\/config\/yaml\.ts|lib\/policies\/.*|cli\/.*|scripts\/.*)$/],
+  [/^node:dns/, /^lib\/sources\/dns\.ts$/],
   [/^node:fs/, /^(lib\/stores\/file\.ts|functions\/wiring\.ts|(forwarder|cli|scripts)\/.*)$/],
 ];
 
@@ -192,6 +200,8 @@ export const roomRule: Rule = {
     "lib/targets/memory.ts": 'import { EC2Client } from "@aws-sdk/client-ec2";',
     "lib/config.ts": 'import { parse } from "yaml";',
     "lib/sync.ts": 'import middy from "@middy/core";',
+    "lib/sources/subnets.ts": 'import { open } from "../clouds/aws.ts";',
+    "lib/sources/names.ts": 'import { kinds } from "../targets/registry.ts";',
     "lib/stores/log.ts": 'import type { Target } from "../targets/target.ts";',
     "lib/survey.ts": 'import { makeWorld } from "./world.ts";',
     "functions/webhook.ts": 'import { delivery } from "../forwarder/delivery.ts";',
@@ -205,6 +215,7 @@ export const roomRule: Rule = {
       'import { createHash } from "node:crypto";\nimport type { Cidr } from "./cidr.ts";',
     "lib/targets/aws/prefix-list.ts": 'import type { Open } from "../../clouds/aws.ts";',
     "lib/targets/registry.ts": 'const open = () => import("../clouds/aws.ts");',
+    "lib/sources/reader.ts": 'const open = () => import("../clouds/aws.ts");',
     "cli/dev.ts": 'const later = () => import("../functions/webhook.ts");',
     "lib/config/yaml.ts": 'import { parse } from "yaml";',
   },

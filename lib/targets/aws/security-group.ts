@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import * as z from "zod";
-import type { IngressPermission, IngressRule, SecurityGroupClient } from "../../clouds/aws.ts";
+import type {
+  IngressPermission,
+  IngressRule,
+  SecurityGroupClient,
+} from "../../clouds/aws/security-groups.ts";
 import { type Cidr, FAMILIES, familyOf, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import type { Capacity, ObservedEntry, Traits } from "../../core/observation.ts";
@@ -29,7 +33,7 @@ const GROUP_ID = /^sg-[0-9a-f]{1,17}$/;
 const DESCRIPTION = /^[a-zA-Z0-9. _\-:/()#,@[\]+=&;{}!$*]{1,255}$/;
 const PROTOCOL_ALL = "-1";
 
-export const securityGroupShape = z.strictObject({
+const securityGroupShape = z.strictObject({
   region: regionShape,
   id: z.string().regex(GROUP_ID, {
     error: ({ input }) =>

@@ -1,0 +1,112 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/*
+ * HTTP on this machine for embedded clouds whose API is JSON: what they answer is theirs.
+ */
+
+export interface JsonRequest {
+  readonly method: string;
+  /** Parts of the path, decoded. */
+  readonly path: readonly string[];
+  readonly query: URLSearchParams;
+  readonly authorization: string | null;
+  /** Parsed JSON; the fields of a form; undefined where nothing was sent. */
+  readonly body: unknown;
+}
+
+export interface JsonAnswer {
+  readonly status: number;
+  /** Nothing is sent where it is undefined. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Null cuts the connection without an answer. The signal aborts when the caller has gone. */
+export type JsonHandler = (
+  request: JsonRequest,
+  signal: AbortSignal,
+) => JsonAnswer | null | Promise<JsonAnswer | null>;
+
+export interface JsonServer {
+  readonly url: string;
+  /** Cuts what is open and resolves when nothing of it is left. */
+  close(): Promise<void>;
+}
+
+const BODY_BYTES_MAX = 4_194_304;
+
+/** Listens on this machine; port 0 is any that is free. */
+export async function serveJson(
+  handle: JsonHandler,
+  options: { readonly host?: string | undefined; readonly port?: number | undefined } = {},
+): Promise<JsonServer> {
+  const { host = "127.0.0.1", port = 0 } = options;
+  const server = createServer((request, response) => {
+    answer(request, response, handle).catch(() => request.socket.destroy());
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, resolve);
+  });
+  const { port: bound } = server.address() as AddressInfo;
+  const shown = host.includes(":") ? `[${host}]` : host;
+  return {
+    url: `http://${shown}:${bound}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  handle: JsonHandler,
+): Promise<void> {
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
+  const url = new URL(request.url ?? "/", "http://localhost");
+  const body = bodyOf(request, await readBody(request));
+  const answered = await handle(
+    {
+      method: request.method ?? "GET",
+      path: url.pathname.split("/").slice(1).map(decodeURIComponent),
+      query: url.searchParams,
+      authorization: request.headers.authorization ?? null,
+      body,
+    },
+    gone.signal,
+  );
+  if (answered === null) {
+    request.socket.destroy();
+    return;
+  }
+  const headers = { ...answered.headers };
+  if (answered.body === undefined) {
+    response.writeHead(answered.status, headers).end();
+    return;
+  }
+  const type = { "content-type": "application/json" };
+  response.writeHead(answered.status, { ...type, ...headers }).end(JSON.stringify(answered.body));
+}
+
+function bodyOf(request: IncomingMessage, text: string): unknown {
+  if (text === "") return undefined;
+  const isForm = request.headers["content-type"] === "application/x-www-form-urlencoded";
+  return isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text);
+}
+
+/** Rejects when there is more of it than anything here takes. */
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    bytes += chunk.length;
+    if (bytes > BODY_BYTES_MAX) throw new Error("Cannot read a request: it is too large");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

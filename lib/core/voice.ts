@@ -1,0 +1,126 @@
+import { heardAt } from "./admission.ts";
+import {
+  type Cluster,
+  clusterOf,
+  clustersOf,
+  type List,
+  matchesLabels,
+  outsidesOf,
+} from "./list.ts";
+import type { MembersOptions, Snapshots } from "./members.ts";
+import { type OutsideSource, outsideKey, outsideName } from "./outside.ts";
+import { type SourceReading, staleAfterMs } from "./reading.ts";
+import type { Instant } from "./record.ts";
+import type { Scope } from "./snapshot.ts";
+
+/**
+ * What is known of one cluster or outside source of a list. Everything but `heard` and `retired`
+ * makes removals wait.
+ */
+export type Voice = ClusterVoice | SourceVoice;
+
+export type ClusterVoice =
+  | { readonly kind: "heard"; readonly cluster: string; readonly receivedAt: Instant }
+  | { readonly kind: "retired"; readonly cluster: string }
+  | { readonly kind: "not-heard"; readonly cluster: string }
+  | { readonly kind: "stale"; readonly cluster: string; readonly heardAt: Instant }
+  | { readonly kind: "out-of-scope"; readonly cluster: string; readonly setting: string };
+
+/** Of an outside source, by its name in reports. */
+export type SourceVoice =
+  /** The good answer that was asked for at `receivedAt` is the last word. */
+  | { readonly kind: "heard"; readonly source: string; readonly receivedAt: Instant }
+  /** Never read, vanished, or the last attempt failed. */
+  | {
+      readonly kind: "not-heard";
+      readonly source: string;
+      readonly heardAt: Instant | null;
+      readonly message: string | null;
+      /** For so long that members may be missing, and not only too many. */
+      readonly lasting: boolean;
+    }
+  /** Nobody has asked for too long. */
+  | { readonly kind: "stale"; readonly source: string; readonly heardAt: Instant };
+
+/**
+ * Whether members may be missing that nobody knows of. A list must say so even where it has nothing
+ * to remove: or nobody would learn what to mend.
+ */
+export function isMissingMembers(voice: Voice): boolean {
+  if ("cluster" in voice) return voice.kind === "out-of-scope";
+  return voice.kind === "stale" || (voice.kind === "not-heard" && voice.lasting);
+}
+
+/** One for each cluster of a list, in ascending order, then for each outside source. */
+export function voicesOf(
+  list: List,
+  snapshots: Snapshots,
+  options: MembersOptions,
+): readonly Voice[] {
+  const { policy, readings, now } = options;
+  const clusters = clustersOf(list).map((name) =>
+    clusterVoiceOf(list, clusterOf(policy, name), { snapshots, now }),
+  );
+  const sources = outsidesOf([list]).map((source) =>
+    sourceVoiceOf(source, readings[outsideKey(source)] ?? null, now),
+  );
+  return [...clusters, ...sources];
+}
+
+function clusterVoiceOf(
+  list: List,
+  cluster: Cluster,
+  options: { readonly snapshots: Snapshots; readonly now: Instant },
+): ClusterVoice {
+  const name = cluster.name;
+  if (cluster.retired) return { kind: "retired", cluster: name };
+  const snapshot = options.snapshots[name] ?? null;
+  if (snapshot === null) return { kind: "not-heard", cluster: name };
+  const heard = heardAt(snapshot);
+  if (options.now - heard > cluster.staleAfterMs) {
+    return { kind: "stale", cluster: name, heardAt: heard };
+  }
+  const setting = missingSetting(list, name, snapshot.scope);
+  if (setting !== null) return { kind: "out-of-scope", cluster: name, setting };
+  return { kind: "heard", cluster: name, receivedAt: snapshot.receivedAt };
+}
+
+function sourceVoiceOf(
+  source: OutsideSource,
+  reading: SourceReading | null,
+  now: Instant,
+): SourceVoice {
+  const name = outsideName(source);
+  const heard = reading?.readAt ?? null;
+  const trouble = reading?.trouble ?? null;
+  // A time from a clock that ran ahead must not count for ever.
+  const isOld = heard === null || Math.abs(now - heard) > staleAfterMs(source);
+  if (heard === null || trouble !== null) {
+    const message = trouble?.message ?? null;
+    return { kind: "not-heard", source: name, heardAt: heard, message, lasting: isOld };
+  }
+  if (isOld) return { kind: "stale", source: name, heardAt: heard };
+  return { kind: "heard", source: name, receivedAt: heard };
+}
+
+/**
+ * The forwarder's setting that keeps a list from being answered for, or null when the scope
+ * suffices.
+ */
+function missingSetting(list: List, cluster: string, scope: Scope): string | null {
+  for (const source of list.sources) {
+    if (source.kind !== "nodes" && source.kind !== "pods") continue;
+    if (source.cluster !== cluster) continue;
+    if (source.kind === "nodes") {
+      const key = Object.keys(source.labels).find((label) => !scope.labels.includes(label));
+      if (key !== undefined) return `KUBE_ALLOWLIST_LABELS must name "${key}"`;
+      continue;
+    }
+    const looked = scope.pods.some(
+      (selector) =>
+        selector.namespace === source.namespace && matchesLabels(selector.labels, source.labels),
+    );
+    if (!looked) return `KUBE_ALLOWLIST_PODS must select the pods of "${source.namespace}"`;
+  }
+  return null;
+}

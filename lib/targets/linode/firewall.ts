@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import * as z from "zod";
+import type {
+  FirewallClient,
+  FirewallRule,
+  FirewallRules,
+  FirewallState,
+} from "../../clouds/linode.ts";
+import { type Cidr, FAMILIES, sortCidrs } from "../../core/cidr.ts";
+import type { TargetConfig } from "../../core/list.ts";
+import { ownership } from "../../core/marker.ts";
+import type { ObservedEntry, Traits } from "../../core/observation.ts";
+import { entriesText } from "../errors.ts";
+import type { TargetKind } from "../kind.ts";
+import { permissionName, permissionShape, portsOf } from "../permission.ts";
+import { type Batch, type Target, TargetError } from "../target.ts";
+import { idShape, targetErrorOf } from "./common.ts";
+import { capacityOf, refuseFull } from "./room.ts";
+import {
+  isOfSlot,
+  listedCidrs,
+  meaningOf,
+  overlaps,
+  ownCidrs,
+  ownRules,
+  type Slot,
+  slotOf,
+  textOf,
+} from "./rules.ts";
+
+const SCOPE = "firewall";
+
+const FIREWALL_TRAITS: Traits = {
+  families: FAMILIES,
+  ranges: true,
+  overlap: true,
+  marking: "entry",
+  write: "whole",
+  // Without our rules the inbound policy decides. Under DROP that is nobody; under ACCEPT everybody
+  // is let in with our rules as without them, so emptying the list never opens anything.
+  whenEmpty: "closed",
+  // One write carries any number; this many keep an audit line readable.
+  batchMax: 1_000,
+  // Rules are brought to the hosts of the firewall's Linodes; how soon, Linode does not say.
+  settleMs: 5_000,
+  // A read and a write.
+  callMs: 8_000,
+};
+
+const firewallShape = z.strictObject({
+  id: idShape("4711"),
+  permission: permissionShape.refine((permission) => portsOf(permission)?.[0] !== 0, {
+    path: ["port"],
+    error: "Cannot use port 0: Linode's ports begin at 1",
+  }),
+});
+
+type Settings = z.output<typeof firewallShape>;
+
+/** `linode/firewall`, without its HTTP. */
+export const firewallKind: TargetKind<Settings, FirewallClient> = {
+  shape: firewallShape,
+  traits: () => FIREWALL_TRAITS,
+  parts: ({ id, permission }) => ({ object: [String(id)], slot: permissionName(permission) }),
+  permissions: () => ({
+    dialect: "scopes",
+    read: [`${SCOPE}:read_only`],
+    add: [`${SCOPE}:read_write`],
+    remove: [`${SCOPE}:read_write`],
+  }),
+  make: firewallTarget,
+};
+
+/**
+ * The inbound rules of one protocol and port of a Linode Cloud Firewall. Ours are those that accept
+ * and whose description begins with our marker; everything else goes back as it was read, because a
+ * write replaces all rules of both directions.
+ */
+function firewallTarget(
+  config: Pick<TargetConfig, "name" | "object" | "limit" | "owner">,
+  settings: Settings,
+  client: FirewallClient,
+): Target {
+  const slot = slotOf(settings.permission);
+  const whose = ownership(config.owner);
+  const isOurs = (rule: FirewallRule) =>
+    rule.match?.action === "ACCEPT" &&
+    isOfSlot(rule.match, slot) &&
+    whose(textOf(rule.match)) === "owned";
+  const calling = async <T>(doing: string, call: Promise<T>): Promise<T> =>
+    call.catch((thrown) => {
+      throw targetErrorOf(thrown, doing, SCOPE);
+    });
+  // The newest version that was seen: a read may lag, and to write by it would undo what is newer.
+  let newest = 0;
+  return {
+    name: config.name,
+    object: config.object,
+    traits: FIREWALL_TRAITS,
+    async observe(signal) {
+      const doing = `read ${config.name}`;
+      const state = await calling(doing, client.read(settings.id, signal));
+      newest = Math.max(newest, state.version);
+      const ours = state.inbound.filter(isOurs);
+      const lastOurs = state.inbound.findLastIndex(isOurs);
+      return {
+        entries: observedEntries(state, { slot, lastOurs, doing }),
+        revision: String(state.version),
+        capacity: [capacityOf(state, ours, config.limit)],
+      };
+    },
+    async apply(batch, revision, signal) {
+      const { batchMax } = FIREWALL_TRAITS;
+      const size = batch.cidrs.length + batch.instead.length;
+      assert(batch.cidrs.length > 0 && size <= batchMax, "batch of the wrong size");
+      const doing = `${batch.verb} ${entriesText(batch.cidrs.length)} on ${config.name}`;
+      const before = await calling(doing, client.read(settings.id, signal));
+      const version = String(before.version);
+      const expected = revision ?? version;
+      if (expected !== version || before.version < newest) {
+        throw new TargetError(
+          "conflict",
+          `Cannot ${doing}: its rules are shown at version ${version}, and version ` +
+            `${Math.max(newest, Number(expected))} was seen; read again`,
+        );
+      }
+      const ours = before.inbound.filter(isOurs);
+      const held = sortCidrs(ours.flatMap(({ match }) => (match ? ownCidrs(match, doing) : [])));
+      const wanted = changed(held, batch);
+      if (wanted.join() === held.join()) return version;
+      const rules = ownRules(wanted, { slot, text: batch.text });
+      const sent = { ...before, inbound: replaced(before.inbound, isOurs, rules) };
+      if (batch.verb === "add") refuseFull(sent, { rules, limit: config.limit, doing });
+      const after = await calling(doing, client.write(settings.id, sent, signal));
+      newest = Math.max(newest, after.version);
+      refuseOverwritten({ before, sent, after }, doing);
+      return String(after.version);
+    },
+  };
+}
+
+function changed(held: readonly Cidr[], batch: Batch): readonly Cidr[] {
+  if (batch.verb === "add") return sortCidrs([...held, ...batch.cidrs]);
+  const gone = new Set<string>(batch.cidrs);
+  return sortCidrs([...held.filter((cidr) => !gone.has(cidr)), ...batch.instead]);
+}
+
+/** Ours stand where the first of them stood, else at the end: people order their own rules. */
+function replaced(
+  inbound: readonly FirewallRule[],
+  isOurs: (rule: FirewallRule) => boolean,
+  rules: readonly FirewallRule[],
+): readonly FirewallRule[] {
+  const first = inbound.findIndex(isOurs);
+  const place = first < 0 ? inbound.length : first;
+  const others = inbound.slice(place).filter((rule) => !isOurs(rule));
+  return [...inbound.slice(0, place), ...rules, ...others];
+}
+
+/**
+ * A write cannot be tied to the version that was read. What came in between shows afterwards: the
+ * version went up by more than one, or the answer is not what was sent.
+ */
+function refuseOverwritten(
+  rules: {
+    readonly before: FirewallState;
+    readonly sent: FirewallRules;
+    readonly after: FirewallState;
+  },
+  doing: string,
+): void {
+  const { before, sent, after } = rules;
+  if (after.version === before.version + 1 && meaningOf(after) === meaningOf(sent)) return;
+  throw new TargetError(
+    "conflict",
+    `Cannot ${doing}: its rules went from version ${before.version} to ${after.version} ` +
+      "during the " +
+      "write, so that somebody's change may have been overwritten; compare with the firewall's " +
+      "history",
+  );
+}
+
+/**
+ * Addresses that the slot's rules accept, and those that a rule before ours drops: the first that
+ * matches wins. While we have no rule it would come last, so that any of them would win.
+ */
+function observedEntries(
+  { inbound }: FirewallRules,
+  options: { readonly slot: Slot; readonly lastOurs: number; readonly doing: string },
+): readonly ObservedEntry[] {
+  const { slot, lastOurs, doing } = options;
+  const found = new Map<Cidr, ObservedEntry[]>();
+  for (const [index, { match }] of inbound.entries()) {
+    if (match === null) continue;
+    const isDeny = match.action === "DROP";
+    const beatsOurs = (lastOurs < 0 || index < lastOurs) && overlaps(match, slot);
+    if (isDeny ? !beatsOurs : !isOfSlot(match, slot)) continue;
+    const text = textOf(match);
+    for (const cidr of sortCidrs(listedCidrs(match, doing))) {
+      const entry = { cidr, text, effect: isDeny ? "deny" : "allow" } as const;
+      found.set(cidr, [...(found.get(cidr) ?? []), entry]);
+    }
+  }
+  return sortCidrs(found.keys()).flatMap((cidr) => found.get(cidr) ?? []);
+}

@@ -15,6 +15,14 @@ const FOLDER = new URL("../docs/targets/", import.meta.url);
 const ACCOUNT = "123456789012";
 const VERSIONS = { iam: "2012-10-17", ram: "1" } as const;
 
+/** Lists that hold one family, which their settings name. */
+const SINGLE_FAMILY = new Set(
+  Object.keys(kinds).filter((kind) => {
+    const { traits } = kindNamed(kind);
+    return traits({ family: "ipv6" }).families.join() === "ipv6";
+  }),
+);
+
 interface Section {
   readonly page: string;
   readonly text: string;
@@ -82,6 +90,33 @@ for (const kind of Object.keys(kinds).filter((name) => name.includes("/"))) {
     assert(!text.includes('"*"'), "nothing that writes is granted on everything");
   });
 }
+
+test("docs/targets/README.md has a row for every kind, with what its traits say", () => {
+  const text = readFileSync(new URL("README.md", FOLDER), "utf8");
+  const rows = text.split("\n").filter((line) => line.startsWith("| ["));
+  const shown = rows.map((row) => /\[`([^`]+)`\]/.exec(row)?.[1] ?? "");
+  const expected = Object.keys(kinds).filter((kind) => kind !== "memory");
+  assert.deepEqual(shown, expected);
+  for (const [index, kind] of shown.entries()) {
+    const cells = rows[index]?.split("|").map((cell) => cell.trim()) ?? [];
+    const section = SECTIONS.get(kind);
+    const settings = section === undefined ? {} : exampleOf(kind, section);
+    const { families, settleMs, whenEmpty, marking } = kindNamed(kind).traits(settings);
+    assert.equal(cells.at(-2), `${settleMs / 1_000} s`, kind);
+    const both = families.length === 2;
+    assert.equal(cells[4] === "both", both, kind);
+    assert.equal(cells[4]?.includes("IPv6") === true, !both && SINGLE_FAMILY.has(kind), kind);
+    assert.equal(cells[3]?.startsWith("marker"), marking === "entry", kind);
+    if (!["aws/waf-ip-set", "feed"].includes(kind)) {
+      const empty = {
+        closed: "closed",
+        open: "open: never emptied",
+        rejected: "refused: never emptied",
+      };
+      assert.equal(cells[6], empty[whenEmpty], kind);
+    }
+  }
+});
 
 test("docs/targets describes no kind that there is not", () => {
   for (const kind of SECTIONS.keys()) assert(Object.hasOwn(kinds, kind), kind);

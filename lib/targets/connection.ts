@@ -208,11 +208,7 @@ function headerSecret(reference: string, config: Named, context: ConnectionConte
 }
 
 /** A URL as it stands, or the one that a reference stands for. */
-export function resolveEndpoint(
-  endpoint: string,
-  config: Named,
-  context: ConnectionContext,
-): string {
+function resolveEndpoint(endpoint: string, config: Named, context: ConnectionContext): string {
   if (!isReference(endpoint)) return endpoint;
   const value = resolveSecret(endpoint, config, context);
   if (isEndpoint(value)) return value;
@@ -224,11 +220,7 @@ export function resolveEndpoint(
 }
 
 /** The value of a reference of a target's settings. */
-export function resolveSecret(
-  reference: string,
-  config: Named,
-  context: ConnectionContext,
-): string {
+function resolveSecret(reference: string, config: Named, context: ConnectionContext): string {
   try {
     return context.secret(reference);
   } catch (error) {

@@ -61,8 +61,8 @@ export interface CorridorOptions {
   readonly store?: Store;
   readonly contents?: ReturnType<typeof memoryTargets>;
   readonly traits?: Partial<Traits>;
-  /** Instead of a memory target, whatever the configuration names. Its calls are not counted. */
-  readonly target?: Target;
+  /** Instead of memory targets, those whose names the configuration has; calls are not counted. */
+  readonly targets?: readonly Target[];
   /** Of the last snapshot that an earlier corridor over the same store admitted. */
   readonly sequence?: number;
 }
@@ -72,8 +72,8 @@ export function corridor(options: CorridorOptions): Corridor {
   const world = options.world ?? virtualWorld();
   const store = options.store ?? memoryStore(world);
   const contents = options.contents ?? memoryTargets();
-  const { target } = options;
-  const traits: Traits = target?.traits ?? { ...MEMORY_TRAITS, ...options.traits };
+  const traits: Traits = { ...MEMORY_TRAITS, ...options.traits };
+  const given = (name: string) => options.targets?.find((target) => target.name === name);
   const meter = makeMeter();
   const sources = makeSources();
   const context: SyncContext = {
@@ -81,8 +81,8 @@ export function corridor(options: CorridorOptions): Corridor {
     world,
     ...logsOf(store, world),
     readSource: sources.read,
-    targetOf: async (config) => target ?? metered(config, { contents, traits, meter }),
-    traitsOf: () => traits,
+    targetOf: async (config) => given(config.name) ?? metered(config, { contents, traits, meter }),
+    traitsOf: (config) => given(config.name)?.traits ?? traits,
   };
   let sequence = options.sequence ?? 0;
   const run: Corridor["run"] = (mode, given = {}) =>

@@ -26,7 +26,7 @@ async function countFor(kind: string, nodes: number): Promise<Count> {
   // Quotas that an account can have raised are raised; those that nobody can raise are not.
   const stage = await make({ quota: 1_000 });
   try {
-    const room = vendorCorridor(stage);
+    const room = vendorCorridor([stage]);
     const joined = scattered(nodes);
     let report = reportOf(await room.deliver(joined));
     for (let run = 1; report.reason === "batch" && run < RUNS_MAX; run += 1) {

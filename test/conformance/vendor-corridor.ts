@@ -8,26 +8,26 @@ import type { Stage } from "./target.ts";
 
 const ENTRIES_MAX = 5_000;
 
-/** The receiver's inside over a real kind of target and its backend: one list, one cluster. */
+/** The receiver's inside over real kinds of targets and their backends: one list, one cluster. */
 export function vendorCorridor(
-  stage: Stage,
+  stages: readonly Stage[],
   options: { readonly limit?: number; readonly removal?: Partial<Removal> } = {},
 ): Corridor {
-  const { target } = stage;
-  const config = {
-    kind: target.name.split("/").slice(0, 2).join("/"),
-    name: target.name,
-    object: target.object,
+  const targets = stages.map(({ target }) => target);
+  const configs = targets.map(({ name, object }) => ({
+    kind: name.split("/").slice(0, 2).join("/"),
+    name,
+    object,
     owner: { installation: "acme", list: "payments-db", formerly: [] },
     exclusive: true,
     limit: options.limit ?? null,
     settings: {},
-  };
+  }));
   const removal = { ...REMOVAL, ...options.removal };
-  const one = list({ name: "payments-db", targets: [config], removal });
+  const one = list({ name: "payments-db", targets: configs, removal });
   const bounds = cidrs("10.0.0.0/8");
   const eu = cluster("eu", { bounds, maxEntries: ENTRIES_MAX });
-  return corridor({ policy: policyOf([one], [eu]), target });
+  return corridor({ policy: policyOf([one], [eu]), targets });
 }
 
 /** `count` nodes no two of whose addresses aggregate, from the `first` on. */

@@ -18,8 +18,11 @@ export async function soon<T>(work: Promise<T>, what: string): Promise<T> {
 }
 
 /** Waits for something to become true that ought to at once. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let waitedMs = 0; !condition(); waitedMs += LOOK_EVERY_MS) {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  for (let waitedMs = 0; !(await condition()); waitedMs += LOOK_EVERY_MS) {
     assert(waitedMs < SOON_MS, `${what}: not within ${SOON_MS} ms`);
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }

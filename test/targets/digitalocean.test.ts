@@ -144,7 +144,7 @@ test("apply() reads after the write, and says so when somebody else wrote meanwh
   await refusal(
     apply(target, "add", ["192.0.2.1/32"]),
     "conflict",
-    /somebody else wrote its trust/,
+    /so somebody else writes it, too/,
   );
   isRaced = false;
   await apply(target, "add", ["192.0.2.1/32"]);

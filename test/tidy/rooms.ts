@@ -21,7 +21,7 @@ const CORE = "lib/core/[^/]+\\.ts";
 const WORLD = "lib/world\\.ts";
 // What all vendors' files have in common, and all kinds of targets.
 const CLOUDS_SHARED = "lib/clouds/(error|rest)\\.ts";
-const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target)\\.ts";
+const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target|whole-list)\\.ts";
 const ZOD = /^zod$/;
 const ASSERT = /^node:assert\/strict$/;
 const CRYPTO = /^node:crypto$/;

@@ -8,7 +8,8 @@ import { markerWithin, ownership } from "../../core/marker.ts";
 import type { Traits } from "../../core/observation.ts";
 import { entriesText, targetErrorOf } from "../errors.ts";
 import type { TargetKind } from "../kind.ts";
-import { type Batch, type Target, TargetError } from "../target.ts";
+import { type Target, TargetError } from "../target.ts";
+import { wholeListWriter } from "../whole-list.ts";
 
 const TRAITS: Traits = {
   // "You cannot add IPv6 addresses as trusted sources" (databases_update_firewall_rules).
@@ -66,22 +67,28 @@ function databaseTarget(
   const { name, object } = config;
   const whose = ownership(config.owner);
   const limit = Math.min(config.limit ?? SOURCES_MAX, SOURCES_MAX);
-  // What the last write replaced: a read that shows it lags, and to write by it would undo that.
-  let replaced: string | null = null;
+  const replace = wholeListWriter<readonly TrustedSource[]>({
+    read: (signal) => client.read(id, signal),
+    write: async (sources, signal) => {
+      await client.write(id, sources, signal);
+      return client.read(id, signal);
+    },
+    digest: digestOfSources,
+    explain: targetErrorOf,
+  });
   return {
     name,
     object,
     traits: TRAITS,
     async observe(signal) {
       const doing = `read ${name}`;
-      const sources = await calling(doing, client.read(id, signal));
-      const rows = rowsOf(sources, doing);
-      const entries = sortCidrs(rows.map(({ cidr }) => cidr)).flatMap((cidr) =>
-        rows.filter((row) => row.cidr === cidr).map(({ text }) => ({ cidr, text })),
-      );
+      const sources = await client.read(id, signal).catch((thrown) => {
+        throw targetErrorOf(thrown, doing);
+      });
+      const entries = rowsOf(sources, doing).map(({ cidr, text }) => ({ cidr, text }));
       return {
         entries: entries.map((entry) => ({ ...entry, effect: "allow" })),
-        revision: revisionOf(sources),
+        revision: digestOfSources(sources),
         capacity: [{ families: TRAITS.families, used: sources.length, limit }],
       };
     },
@@ -89,54 +96,29 @@ function databaseTarget(
       const count = batch.cidrs.length;
       assert(count > 0 && count <= TRAITS.batchMax, "batch of the wrong size");
       const doing = `${batch.verb} ${entriesText(count)} on ${name}`;
-      const before = await calling(doing, client.read(id, signal));
-      const current = revisionOf(before);
-      if ((revision ?? current) !== current || current === replaced) {
-        // Said once: somebody may also have put the old ones back.
-        replaced = null;
-        throw refusal("changed", doing);
-      }
-      const named = new Set<string>(batch.cidrs);
-      const rows = rowsOf(before, doing).filter(({ cidr }) => named.has(cidr));
-      const ours = rows.filter(({ text }) => whose(text) === "owned");
-      // It was not there when the plan was made, or we would not add what somebody lists already.
-      if (batch.verb === "add" && ours.length < rows.length) throw refusal("changed", doing);
-      const gone = new Set(ours.map(({ source }) => source));
-      const wanted =
-        batch.verb === "add"
-          ? withAdded(before, ours, batch)
-          : before.filter((source) => !gone.has(source));
-      if (wanted.length === before.length) return current;
-      if (wanted.length === 0) throw refusal("empty", doing);
-      if (batch.verb === "add" && wanted.length > limit) {
+      const change = (before: readonly TrustedSource[]) => {
+        const named = new Set<string>(batch.cidrs);
+        const rows = rowsOf(before, doing).filter(({ cidr }) => named.has(cidr));
+        const ours = rows.filter(({ text }) => whose(text) === "owned");
+        if (batch.verb === "remove") return without(before, ours, doing);
+        // It was not there when the plan was made, or we would not add what somebody lists already.
+        if (ours.length < rows.length) {
+          throw refusal("conflict", doing, "somebody lists the same address meanwhile; read again");
+        }
+        const there = new Set<string>(ours.map(({ cidr }) => cidr));
+        const missing = sortCidrs(batch.cidrs).filter((cidr) => !there.has(cidr));
+        const wanted = [...before, ...missing.map((cidr) => sourceOf(cidr, batch.text))];
+        if (missing.length === 0 || wanted.length <= limit) return wanted;
         const why = `${wanted.length} trusted sources would stand where ${limit} fit`;
-        throw new TargetError("full", `Cannot ${doing}: ${why}; remove some, or list fewer`);
-      }
-      await calling(doing, client.write(id, wanted, signal));
-      replaced = current;
-      const after = await calling(doing, client.read(id, signal));
-      const written = revisionOf(after);
-      if (written !== revisionOf(wanted)) throw refusal("overwritten", doing);
-      return written;
+        throw refusal("full", doing, `${why}; remove some, or list fewer`);
+      };
+      return replace({ revision, change, doing, signal });
     },
   };
 }
 
-const REFUSALS = {
-  changed: ["conflict", "its trusted sources are not those that were read; read again"],
-  empty: ["invalid", "without trusted sources everybody would be let in; keep one"],
-  overwritten: ["conflict", "somebody else wrote its trusted sources meanwhile; it is read again"],
-} as const;
-
-function refusal(what: keyof typeof REFUSALS, doing: string): TargetError {
-  const [kind, why] = REFUSALS[what];
+function refusal(kind: TargetError["kind"], doing: string, why: string): TargetError {
   return new TargetError(kind, `Cannot ${doing}: ${why}`);
-}
-
-async function calling<T>(doing: string, call: Promise<T>): Promise<T> {
-  return call.catch((thrown) => {
-    throw targetErrorOf(thrown, doing);
-  });
 }
 
 interface Row {
@@ -145,34 +127,38 @@ interface Row {
   readonly text: string | null;
 }
 
+/** Sorted by address. */
 function rowsOf(sources: readonly TrustedSource[], doing: string): readonly Row[] {
-  return sources
+  const rows = sources
     .filter(({ type }) => type === ADDRESS)
     .map((source) => {
       const cidr = parseCidr(source.value);
       if (cidr !== null) return { source, cidr, text: source.description };
       const why = "a trusted source is neither address nor network; it is tried again";
-      throw new TargetError("unavailable", `Cannot ${doing}: ${why}`);
+      throw refusal("unavailable", doing, why);
     });
+  const order = sortCidrs(rows.map(({ cidr }) => cidr));
+  return rows.toSorted((a, b) => order.indexOf(a.cidr) - order.indexOf(b.cidr));
 }
 
-function withAdded(sources: readonly TrustedSource[], ours: readonly Row[], batch: Batch) {
-  const present = new Set(ours.map(({ cidr }) => cidr));
-  const description = markerWithin(batch.text, DESCRIPTION_CHARACTERS_MAX);
-  const missing = sortCidrs(batch.cidrs).filter((cidr) => !present.has(cidr));
-  const raws = missing.map((cidr) => ({ type: ADDRESS, value: addressText(cidr), description }));
-  return [...sources, ...raws.map((raw) => ({ raw, ...raw }))];
+function without(sources: readonly TrustedSource[], rows: readonly Row[], doing: string) {
+  const gone = new Set(rows.map(({ source }) => source));
+  const left = sources.filter((source) => !gone.has(source));
+  if (left.length > 0) return left;
+  const why = "without trusted sources everybody would be let in; keep one";
+  throw refusal("invalid", doing, why);
 }
 
-/**
- * Equal for sources that trust the same for the same reason, whatever their ids. By it a change
- * between a read and a write is noticed: the API has no version.
- */
-function revisionOf(sources: readonly TrustedSource[]): string {
-  const known = sources.map(({ type, value, description }) => [
-    type,
-    parseCidr(value) ?? value,
-    description,
-  ]);
-  return digestOf(known.map(digestOf).toSorted());
+function sourceOf(cidr: Cidr, text: string): TrustedSource {
+  const description = markerWithin(text, DESCRIPTION_CHARACTERS_MAX);
+  const raw = { type: ADDRESS, value: addressText(cidr), description };
+  return { raw, ...raw };
+}
+
+/** Equal for sources that trust the same for the same reason, whatever their ids. */
+function digestOfSources(sources: readonly TrustedSource[]): string {
+  const known = sources.map(({ type, value, description }) =>
+    digestOf([type, parseCidr(value) ?? value, description]),
+  );
+  return digestOf(known.toSorted());
 }

@@ -8,6 +8,7 @@ import type { Traits } from "../../core/observation.ts";
 import { entriesText } from "../errors.ts";
 import type { TargetKind } from "../kind.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
+import { wholeListWriter } from "../whole-list.ts";
 import { idShape, targetErrorOf } from "./common.ts";
 
 const SCOPE = "databases";
@@ -64,19 +65,22 @@ function databaseTarget(
   settings: Settings,
   client: DatabaseClient,
 ): Target {
-  const calling = async (doing: string, call: Promise<DatabaseState>) =>
-    call.catch((thrown) => {
-      throw targetErrorOf(thrown, doing, SCOPE);
-    });
-  // What the last write replaced: a read that shows it lags, and to write by it would undo that.
-  let replaced: string | null = null;
+  const explain = (thrown: unknown, doing: string) => targetErrorOf(thrown, doing, SCOPE);
+  const replace = wholeListWriter<DatabaseState>({
+    read: (signal) => client.read(settings, signal),
+    write: ({ allowList }, signal) => client.write(settings, allowList, signal),
+    digest: ({ allowList }) => meaningOf(allowList),
+    explain,
+  });
   return {
     name: config.name,
     object: config.object,
     traits: DATABASE_TRAITS,
     async observe(signal) {
       const doing = `read ${config.name}`;
-      const { allowList } = await calling(doing, client.read(settings, signal));
+      const { allowList } = await client.read(settings, signal).catch((thrown) => {
+        throw explain(thrown, doing);
+      });
       const { limit } = config;
       const { families } = DATABASE_TRAITS;
       return {
@@ -85,7 +89,7 @@ function databaseTarget(
           text: null,
           effect: "allow",
         })),
-        revision: revisionOf(allowList),
+        revision: meaningOf(allowList),
         capacity: limit === null ? [] : [{ families, used: allowList.length, limit }],
       };
     },
@@ -94,27 +98,14 @@ function databaseTarget(
       const size = batch.cidrs.length + batch.instead.length;
       assert(batch.cidrs.length > 0 && size <= batchMax, "batch of the wrong size");
       const doing = `${batch.verb} ${entriesText(batch.cidrs.length)} on ${config.name}`;
-      const before = await calling(doing, client.read(settings, signal));
-      const current = revisionOf(before.allowList);
-      if ((revision ?? current) !== current || current === replaced) {
-        // Said once: somebody may also have put the old list back.
-        replaced = null;
-        throw new TargetError(
-          "conflict",
-          `Cannot ${doing}: its allow list is not the one that was read; read again`,
-        );
-      }
-      const wanted = changed(before.allowList, batch, doing);
-      if (revisionOf(wanted) === current) return current;
-      refuse(wanted, { status: before.status, batch, limit: config.limit, doing });
-      const after = await calling(doing, client.write(settings, wanted, signal));
-      replaced = current;
-      if (meaningOf(after.allowList) === meaningOf(wanted)) return revisionOf(after.allowList);
-      throw new TargetError(
-        "conflict",
-        `Cannot ${doing}: its allow list is not what was written, so somebody else writes ` +
-          "it, too; let nobody else do so, because everything on it belongs to the list",
-      );
+      const change = ({ status, allowList }: DatabaseState) => {
+        const wanted = changed(allowList, batch, doing);
+        if (meaningOf(wanted) !== meaningOf(allowList)) {
+          refuse(wanted, { status, batch, limit: config.limit, doing });
+        }
+        return { status, allowList: wanted };
+      };
+      return replace({ revision, change, doing, signal });
     },
   };
 }
@@ -148,9 +139,8 @@ function refuse(
   if (batch.verb === "add" && limit !== null && wanted.length > limit) {
     throw new TargetError(
       "full",
-      `Cannot ${doing}: ${wanted.length} entries would stand where its limit is ` +
-        `${limit}; raise the ` +
-        "limit, or list fewer",
+      `Cannot ${doing}: ${wanted.length} entries would stand where its limit is ${limit}; ` +
+        "raise the limit, or list fewer",
     );
   }
   if (status !== "active") {
@@ -171,11 +161,6 @@ function cidrsOf(allowList: readonly string[], doing: string): readonly Cidr[] {
       `Cannot ${doing}: something on its allow list is neither address nor network; remove it`,
     );
   });
-}
-
-/** By it a change between a read and a write is noticed: the API has no version. */
-function revisionOf(allowList: readonly string[]): string {
-  return digestOf(allowList.toSorted());
 }
 
 /** Equal for lists that allow the same, in whatever words and order. */

@@ -8,6 +8,8 @@ import { type Output, printable } from "./shell.ts";
  */
 export function commandLogger(stderr: Output): Logger {
   const say = (fields: LogFields, message: string) => {
+    // What a source answered is part of what every command shows, with the same sentence.
+    if ("source" in fields && !("error" in fields)) return;
     stderr.write(`${sentence(fields, message)}\n`);
   };
   return {

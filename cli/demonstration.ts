@@ -60,6 +60,7 @@ export async function openDemonstration(world: World): Promise<Demonstration> {
     keys: [ownKeys(following)],
     firstResyncMs: FIRST_RESYNC_MS,
     embedded: {
+      places: exhibits.all.map(({ name, url }) => ({ target: name, url })),
       play: (signal) => act(play, story, signal),
       isHome: () => isHome(play),
       check({ resyncMs }) {

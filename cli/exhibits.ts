@@ -22,6 +22,8 @@ export interface Exhibit {
   readonly name: string;
   /** As an item of `targets` in a configuration. */
   readonly target: Readonly<Record<string, unknown>>;
+  /** Its `endpoint`. */
+  readonly url: string;
   /** Credentials of nobody: the endpoint believes them, and the user's own must not go there. */
   readonly env: Readonly<Record<string, string>>;
   /** Addresses that it holds for our list, by its own content. */
@@ -77,6 +79,7 @@ async function securityGroup(groups: Ec2Groups, owner: Owner): Promise<Exhibit> 
       permission: { protocol: "tcp", port: PORT },
       endpoint: url,
     },
+    url,
     env: { AWS_ACCESS_KEY_ID: "embedded", AWS_SECRET_ACCESS_KEY: "embedded" },
     own: () => cidrsIn(rules().flatMap((one) => (isOurs(one.description) ? one.source.text : []))),
     others: () => JSON.stringify(rules().filter((one) => !isOurs(one.description))),
@@ -111,6 +114,7 @@ async function rdsInstance(databases: AlibabaDatabases, owner: Owner): Promise<E
   return {
     name: `RDS instance ${RDS_INSTANCE}`,
     target: { kind: "alibaba/rds", region: "cn-beijing", id: RDS_INSTANCE, endpoint: url },
+    url,
     env: { ALIBABA_CLOUD_ACCESS_KEY_ID: "embedded", ALIBABA_CLOUD_ACCESS_KEY_SECRET: "embedded" },
     own: () => cidrsIn(groups().flatMap(({ name, addresses }) => (name === own ? addresses : []))),
     others: () => JSON.stringify(groups().filter(({ name }) => name !== own)),
@@ -148,6 +152,7 @@ async function firewall(linode: LinodeCloud, owner: Owner): Promise<Exhibit> {
       permission: { protocol: "tcp", port: PORT },
       endpoint: url,
     },
+    url,
     env: { LINODE_TOKEN: "embedded" },
     own: () => cidrsIn(inbound().filter(isOurs).flatMap(ipv4Of)),
     others: () => othersText(linode.rules(FIREWALL), isOurs),

@@ -55,7 +55,7 @@ function makeProgram(shell: Shell, done: Done): Command {
     .addHelpText(
       "after",
       examples([
-        ["kube-allowlist dev", "see it work: a cluster and a security group in this process"],
+        ["kube-allowlist dev", "see it work: a cluster and three targets in this process"],
         [
           "kube-allowlist dev --config allowlist.yaml --kubeconfig ~/.kube/config",
           "follow your own",
@@ -84,7 +84,8 @@ function addDev(program: Command, shell: Shell, done: Done): void {
         "whose nodes come and go; a security group, an RDS instance and a Linode firewall that " +
         "follow them; a memory store. " +
         "With --config it writes to the real targets; the forwarder follows the cluster of " +
-        "--kubeconfig and no other.",
+        "--kubeconfig and no other. Exit code 1 when the embedded targets are not what they " +
+        "should be at the end, or one of your own is failed.",
     )
     .option("--config <file>", "the receiver's configuration; without it everything is embedded")
     .addOption(portOption())
@@ -99,7 +100,7 @@ function addDev(program: Command, shell: Shell, done: Done): void {
         ["kube-allowlist dev", "the demonstration, until Ctrl-C"],
         [
           "kube-allowlist dev --seconds 20",
-          "the same for 20 seconds; exit code 1 if it went wrong",
+          "the same for 20 seconds; exit code 1 if a target went wrong",
         ],
         [
           "kube-allowlist dev --config allowlist.yaml --kubeconfig kind.yaml --cluster staging",
@@ -171,7 +172,8 @@ function addForward(program: Command, shell: Shell, done: Done): void {
       "after",
       examples([
         [
-          "kube-allowlist forward --url https://hook.example --cluster prod-eu --secret-file key",
+          "kube-allowlist forward --url https://hook.example/v1/snapshots --cluster prod-eu " +
+            "--secret-file prod-eu.key",
           "in the cluster prod-eu",
         ],
       ]),
@@ -186,9 +188,9 @@ function addPlan(program: Command, shell: Shell, done: Done): void {
     .command("plan")
     .summary("what a resync would change now; changes nothing")
     .description(
-      "Reads the stored snapshots and every target, and judges as a resync would: + is " +
-        "added, - removed or withheld, ~ leaves after its grace, ! was refused. The plan id " +
-        "names exactly these removals.",
+      "Reads the stored snapshots and every target, asks the subnets and names of the lists, " +
+        "and judges as a resync would: + is added or withheld, - removed or withheld, ~ leaves " +
+        "after its grace, ! was refused. The plan id names exactly these removals.",
     )
     .addOption(configOption())
     .option("--check", "exit code 1 when something would change")
@@ -241,9 +243,10 @@ function addVerify(program: Command, shell: Shell, done: Done): void {
     .command("verify")
     .summary("exit code 1 when a target is not what its list says; changes nothing")
     .description(
-      "Compares every target with the stored snapshots. Missing entries and own entries " +
-        "that nobody wants are drift; entries in their grace, and surplus of lists that only " +
-        "add, are not.",
+      "Compares every target with the stored snapshots, and asks the subnets and names of the " +
+        "lists. Missing entries and own entries that nobody wants are drift; entries in their " +
+        "grace, and surplus of lists that only add, are not. A target that cannot be read is " +
+        "not verified, which is exit code 1, too.",
     )
     .addOption(configOption())
     .addOption(jsonOption())

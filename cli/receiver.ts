@@ -103,33 +103,30 @@ export async function openWiring(options: WiringOptions): Promise<Wiring> {
 export async function resolveKeys(
   wiring: Wiring,
 ): Promise<{ readonly keys: readonly ClusterKeys[]; readonly problems: readonly Problem[] }> {
-  const { ConfigurationError } = await import("../functions/wiring.ts");
+  const { found, problems } = await resolved(wiring.keys);
+  return { keys: found ?? [], problems };
+}
+
+/** What it resolves; or null, and what is wrong with the configuration. */
+async function resolved<T>(resolve: () => T) {
+  const { ConfigurationError } = await import("../functions/tokens.ts");
   try {
-    return { keys: wiring.keys(), problems: [] };
+    return { found: resolve(), problems: [] };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    return { keys: [], problems: error.problems };
+    return { found: null, problems: error.problems };
   }
 }
 
 /** Resolves all that the receiver needs; throws a UsageError with everything that is missing. */
 export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKeys[]> {
   const { keys, problems } = await resolveKeys(wiring);
-  const found = [...problems];
-  try {
-    wiring.statusTokens();
-  } catch (error) {
-    found.push({ path: "status.tokens", message: sentenceOf(error) });
-  }
+  const found = [...problems, ...(await resolved(wiring.statusTokens)).problems];
   for (const feed of new Set(wiring.feeds.values())) {
-    try {
-      feed.tokens();
-    } catch (error) {
-      found.push({ path: feed.path, message: sentenceOf(error) });
-    }
+    found.push(...(await resolved(feed.tokens)).problems);
   }
   if (found.length === 0) return keys;
-  throw new UsageError("Cannot resolve the secrets of the configuration", found);
+  throw new UsageError("Cannot use the secrets of the configuration", found);
 }
 
 /** `KUBE_ALLOWLIST_LOG_LEVEL`, `info` when it is not set. */

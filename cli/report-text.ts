@@ -7,6 +7,8 @@ import { printable } from "./shell.ts";
 export interface Wording {
   readonly add: string;
   readonly remove: string;
+  /** Targets whose additions wait, where it is known. */
+  readonly waiting?: readonly string[];
 }
 
 /** Clusters, sources and lists for people; nothing is left out. Ends with a line break. */
@@ -25,6 +27,7 @@ export function renderStatus(
 
 function clusterLine(cluster: ClusterStatus, at: number, paint: Paint): string {
   const name = `cluster ${printable(cluster.cluster)}`;
+  if (cluster.retired) return `${name}: retired, it counts as heard without nodes`;
   if (cluster.heardAt === null || cluster.generation === null) {
     return `${name}: ${paint("bad", "never heard")}; look at the forwarder there`;
   }
@@ -75,11 +78,15 @@ function renderReport(
     title,
     `  ${printable(report.message)}`,
     `  ${paint("faint", countsText(report))}`,
-    ...report.add.map((cidr) => entry("+", cidr, wording.add)),
+    ...report.add.map((cidr) => entry("+", cidr, addText(report, wording))),
     ...report.remove.map((cidr) => entry("-", cidr, removeText(report, wording))),
     ...report.leaving.map(({ cidr, until }) => entry("~", cidr, `leaves after ${until}`)),
     ...report.refused.map((refusal) => `  ! ${refusalText(refusal)}`),
   ];
+}
+
+function addText({ target, reason }: ListReport, { add, waiting = [] }: Wording): string {
+  return waiting.includes(target) ? `withheld: ${reason}` : add;
 }
 
 function removeText(report: ListReport, wording: Wording): string {
@@ -92,7 +99,7 @@ function countsText(report: ListReport): string {
   const parts = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
   if (capacity !== null) parts.push(`${capacity.used} of ${capacity.limit} used`);
   const isRead = Date.parse(report.checkedAt) > 0;
-  return [...parts, isRead ? `read at ${report.checkedAt}` : "never read"].join(" · ");
+  return [...parts, isRead ? `read at ${report.checkedAt}` : "never looked at"].join(" · ");
 }
 
 function refusalText({ address, node, cluster, reason }: Refusal): string {

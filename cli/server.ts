@@ -51,6 +51,10 @@ const HEADERS_BYTES_MAX = 16_384;
  */
 const LINGER_MS = 1_000;
 const RETRY_AFTER_S = 5;
+/** Longest that an answer may take to be read; who reads more slowly would hold its place. */
+const SEND_MS_MAX = 30_000;
+/** Feeds that are shown at once; each may hold 6 MB. Deliveries must find places beside them. */
+const FEEDS_MAX = 32;
 
 /** Rejects when it cannot listen there, with the `code` of the system's error. */
 export async function startServer(options: LocalServerOptions): Promise<LocalServer> {
@@ -60,6 +64,7 @@ export async function startServer(options: LocalServerOptions): Promise<LocalSer
     isClosing: false,
     bytes: 0,
     inFlight: new Set(),
+    feeds: new Set(),
   };
   const server = createServer(
     {
@@ -92,6 +97,8 @@ interface Serving {
   isClosing: boolean;
   bytes: number;
   readonly inFlight: Set<Promise<void>>;
+  /** Requests whose feed is being made or read. */
+  readonly feeds: Set<IncomingMessage>;
 }
 
 function listen(server: Server, { port, host }: LocalServerOptions): Promise<void> {
@@ -140,6 +147,8 @@ async function answer(
     if (request.socket.destroyed) log.debug(fields, "The sender of a request has gone");
     else log.error(fields, "Cannot answer a request");
     request.socket.destroy();
+  } finally {
+    serving.feeds.delete(request);
   }
 }
 
@@ -191,6 +200,10 @@ async function invoke(
     // Whoever is still reading when the end begins has admitted nothing: the sender tries again
     // elsewhere.
     if (serving.isClosing) return ending();
+    if (handler === serving.options.functions.feed) {
+      if (serving.feeds.size >= FEEDS_MAX) return crowded();
+      serving.feeds.add(request);
+    }
     const startedAt = world.now();
     const context = {
       getRemainingTimeInMillis: () => REQUEST_MS - (world.now() - startedAt),
@@ -303,7 +316,22 @@ async function send(
   response.write(reply.body);
   if (isCut) await linger(serving, request);
   response.end();
-  await finished(response);
+  await untilRead(serving, response);
+}
+
+/** Rejects, and hangs up, when the answer is not read in time. */
+async function untilRead(serving: Serving, response: ServerResponse): Promise<void> {
+  const read = new AbortController();
+  const alarm = serving.options.world.sleep(SEND_MS_MAX, read.signal).then(
+    () => response.destroy(),
+    () => undefined,
+  );
+  try {
+    await finished(response);
+  } finally {
+    read.abort();
+    await alarm;
+  }
 }
 
 /** A 304 has no length, and a HEAD that of what a GET would bring. */
@@ -360,6 +388,10 @@ function tooLarge(): Reply {
 
 function busy(): Reply {
   return unavailable("Cannot take this body now: too many others are being read; deliver again");
+}
+
+function crowded(): Reply {
+  return unavailable("Cannot show this list now: too many others are reading; keep what you have");
 }
 
 function ending(): Reply {

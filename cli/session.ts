@@ -15,6 +15,8 @@ export interface Session {
   hearForwarder(event: ForwarderEvent): void;
   /** Lists of an answer or a resync: what became of a list is noted when it changes. */
   hearReports(lists: readonly ListReport[]): void;
+  /** What is wrong at each target that failed when it was last heard of. */
+  failed(): readonly string[];
   note(text: string): void;
   /** Resolves when the first answer has come: what was there at the start is known by then. */
   readonly begun: Promise<void>;
@@ -59,8 +61,10 @@ export function makeSession(options: {
       if (auditTo !== null) makeLogger("error", { log: auditTo, audit: auditTo }).audit(fields);
     }),
   );
+  const latest = new Map<string, ListReport>();
   const hearReports = (lists: readonly ListReport[]) => {
     for (const report of lists) {
+      latest.set(report.target, report);
       const text = newsOf(report, troubled);
       if (text !== null) note(text);
     }
@@ -69,6 +73,8 @@ export function makeSession(options: {
     world,
     hear,
     hearReports,
+    failed: () =>
+      [...latest.values()].flatMap(({ state, message }) => (state === "failed" ? message : [])),
     hearForwarder(event) {
       isFollowing = true;
       const heard = journeyEventOf(event);

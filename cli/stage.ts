@@ -8,7 +8,7 @@ import { type ClusterKeys, parseSigningKey, type SigningKey } from "../lib/wire/
 import type { World } from "../lib/world.ts";
 import { loadConfig } from "./configuration.ts";
 import { openWiring, resolveKeys, resolveSecrets } from "./receiver.ts";
-import { type Shell, UsageError } from "./shell.ts";
+import { type Shell, sentenceOf, UsageError } from "./shell.ts";
 
 /** What `dev` plays on: whose nodes, whose targets. */
 export interface Stage {
@@ -32,6 +32,8 @@ export interface Stage {
 
 /** A cluster and targets of this process, which can be played with and looked into. */
 export interface Embedded {
+  /** Where each target answers, for other programs of this machine. */
+  readonly places: readonly { readonly target: string; readonly url: string }[];
   /** Lets nodes come and go until the signal aborts. */
   play(signal: AbortSignal): Promise<void>;
   /** Whether every target holds every node that is there now. */
@@ -78,6 +80,8 @@ export async function openStage(options: StageOptions, context: StageContext): P
   const { shell, world } = context;
   const { config, folder } = loadConfig(options.config, shell);
   const following = followingOf(options, { config, shell });
+  // Before anything is resynced: a mistake on the command line must not have changed a target.
+  if (following !== null) await requireKubeConfig(following);
   const base = { config, world, env: shell.env, folder };
   return {
     config,
@@ -113,20 +117,40 @@ function followingOf(
       `Cannot follow cluster "${cluster}": name its kubeconfig with --kubeconfig`,
     );
   }
-  const names = Object.values(config.clusters)
-    .filter(({ retired }) => !retired)
-    .map(({ name }) => name);
+  const clusters = Object.values(config.clusters);
+  const names = clusters.filter(({ retired }) => !retired).map(({ name }) => name);
   const [only, ...others] = names;
-  const known = names.join(", ") || "none";
   if (cluster === undefined && only !== undefined && others.length === 0) {
     return follow(only, kubeconfig, shell);
   }
   if (cluster !== undefined && names.includes(cluster)) return follow(cluster, kubeconfig, shell);
+  const what = `Cannot follow cluster "${cluster}"`;
+  if (cluster !== undefined && config.clusters[cluster]?.retired) {
+    throw new UsageError(`${what}: it is retired; ${UNRETIRE}`);
+  }
+  if (only === undefined) {
+    const retired = clusters.map(({ name }) => name).join(", ");
+    const why = retired === "" ? "it has no clusters" : `its clusters are retired (${retired})`;
+    throw new UsageError(`Cannot follow a cluster of this configuration: ${why}; ${UNRETIRE}`);
+  }
   const which =
     cluster === undefined
       ? `Cannot tell which cluster ${kubeconfig} is: say it with --cluster`
-      : `Cannot follow cluster "${cluster}": no cluster of the configuration that is not retired`;
-  throw new UsageError(`${which}; there are ${known}`);
+      : `${what}: the configuration has none of this name`;
+  throw new UsageError(`${which}; there are ${names.join(", ")}`);
+}
+
+const UNRETIRE = 'write one under "clusters" that is not "retired: true"';
+
+/** Opens no connection. */
+async function requireKubeConfig({ kubeConfig }: Following): Promise<void> {
+  const { openKube } = await import("../forwarder/kube.ts");
+  const world = { now: () => 0, sleep: async () => undefined };
+  try {
+    openKube(kubeConfig, { world, proxy: {}, warn: () => undefined }).close();
+  } catch (error) {
+    throw new UsageError(sentenceOf(error));
+  }
 }
 
 function follow(cluster: string, kubeconfig: string, { folder }: Shell): Following {

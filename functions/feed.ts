@@ -29,7 +29,7 @@ const CHALLENGES = 'Basic realm="kube-allowlist", charset="UTF-8", Bearer realm=
  */
 export function makeFeed(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
-    .use(problems(wiring.world.log))
+    .use(problems(wiring.world.log, (path) => routeOf(wiring, path)))
     .use(httpEvent())
     .handler((event: unknown) => show(wiring, event as HttpRequest));
 }
@@ -73,6 +73,13 @@ async function show(wiring: Wiring, request: HttpRequest): Promise<HttpResponse>
     },
     body: method === "HEAD" ? "" : body,
   };
+}
+
+/** What is no name of ours may be a token in a wrong place. */
+function routeOf({ feeds }: Wiring, path: string): string {
+  const [, list = "", format = ""] = PATH.exec(path) ?? [];
+  const known = [feeds.has(list) ? list : "?", Object.hasOwn(formats, format) ? format : "?"];
+  return `/v1/lists/${known.join(".")}`;
 }
 
 /** A list that is not there is answered like a wrong token, also in the time that it takes. */

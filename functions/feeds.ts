@@ -1,27 +1,24 @@
 import type { Config } from "../lib/config.ts";
-import { type FeedContent, feedNameOf } from "../lib/core/feed.ts";
+import type { FeedContent } from "../lib/core/feed.ts";
 import type { TargetConfig } from "../lib/core/list.ts";
 import type { Log } from "../lib/stores/log.ts";
+import { type FeedLog, feedLogNames, openFeed } from "../lib/targets/feed/log.ts";
 import type { FeedSettings } from "../lib/targets/feed.ts";
+import { resolveTokens } from "./tokens.ts";
 
 /** A list that can be fetched. */
 export interface PublishedFeed {
-  /** `lists.<list>.targets`, for messages. */
-  readonly path: string;
-  /** The name of its log. */
-  readonly name: string;
-  readonly log: Log<FeedContent>;
+  readonly log: FeedLog;
+  /** Every log that may hold it, by name; for whoever keeps house. */
+  readonly parts: Readonly<Record<string, Log<FeedContent>>>;
   /** Whether an empty list may be shown. */
   readonly mayBeEmpty: boolean;
   /**
-   * Any one of them opens the feed; null where it is open to all. Each is resolved once. Throws an
-   * Error that names the reference, never its value.
+   * Any one of them opens the feed; null where it is open to all. Each is resolved once. Throws a
+   * ConfigurationError that names the references, never their values.
    */
   tokens(): readonly string[] | null;
 }
-
-// What both kinds of credentials can carry, and nobody guesses.
-const TOKEN = /^[\x21-\x7e]{16,512}$/;
 
 /**
  * Every feed of the configuration, by the names it answers to: a list that was renamed is still
@@ -35,9 +32,11 @@ export function publishedFeeds(
   },
 ): ReadonlyMap<string, PublishedFeed> {
   const feeds = config.lists.flatMap((list) =>
-    list.targets
-      .filter((target) => target.kind === "feed")
-      .map((target) => ({ list, feed: publish(target, world) })),
+    list.targets.flatMap((target, index) => {
+      if (target.kind !== "feed") return [];
+      const path = `lists.${list.name}.targets[${index}].tokens`;
+      return [{ list, feed: publish(target, path, world) }];
+    }),
   );
   return new Map(
     feeds.flatMap(({ list, feed }) =>
@@ -48,28 +47,20 @@ export function publishedFeeds(
 
 function publish(
   { owner, settings }: TargetConfig,
+  path: string,
   world: Parameters<typeof publishedFeeds>[1],
 ): PublishedFeed {
   const { tokens, open, empty } = settings as FeedSettings;
-  const name = feedNameOf(owner);
+  const logs = feedLogNames(owner).map((name) => [name, world.feedLog(name)] as const);
   let resolved: readonly string[] | null = null;
   return {
-    path: `lists.${owner.list}.targets`,
-    name,
-    log: world.feedLog(name),
+    log: openFeed(owner, world.feedLog),
+    parts: Object.fromEntries(logs),
     mayBeEmpty: empty === true,
     tokens() {
       if (open === true) return null;
-      resolved ??= (tokens ?? []).map((reference) => usable(reference, world.secret(reference)));
+      resolved ??= resolveTokens(tokens ?? [], { path, secret: world.secret });
       return resolved;
     },
   };
-}
-
-function usable(reference: string, token: string): string {
-  if (TOKEN.test(token)) return token;
-  throw new Error(
-    `Cannot use ${reference} as a token: expected 16 to 512 visible ASCII characters; ` +
-      "make a new one",
-  );
 }

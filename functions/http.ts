@@ -8,6 +8,8 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** The bytes as they came. */
   readonly body: Uint8Array;
+  /** The sender's address as the platform tells it: a proxy's where there is one; or null. */
+  readonly remote: string | null;
   /** Whether the sender can only be a process of this machine. */
   readonly loopback: boolean;
 }

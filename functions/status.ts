@@ -1,10 +1,11 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import middy from "@middy/core";
 import { statusOf } from "../lib/survey.ts";
+import { problemDocument } from "../lib/wire/protocol.ts";
 import { type HttpRequest, type HttpResponse, jsonResponse } from "./http.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
-import { problem } from "./problem.ts";
+import { problem, RequestProblem } from "./problem.ts";
 import { environmentWiring, type Wiring } from "./wiring.ts";
 
 const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
@@ -15,7 +16,7 @@ const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
  */
 export function makeStatus(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
-    .use(problems(wiring.world.log))
+    .use(problems(wiring.world.log, () => "/v1/status"))
     .use(httpEvent())
     .handler((event: unknown) => show(wiring, event as HttpRequest));
 }
@@ -44,9 +45,9 @@ function requireToken(request: HttpRequest, tokens: readonly string[]): void {
   // Every token is compared, so that the time taken tells nothing.
   const matches = tokens.filter((token) => given !== undefined && isSame(given, token));
   if (matches.length > 0) return;
-  throw problem("unauthenticated", 401, {
-    detail: "Cannot show the status: send a bearer token of the receiver's status.tokens",
-  });
+  const detail = "Cannot show the status: send a bearer token of the receiver's status.tokens";
+  const document = problemDocument("unauthenticated", 401, { detail });
+  throw new RequestProblem(document, { "www-authenticate": 'Bearer realm="kube-allowlist"' });
 }
 
 function isSame(a: string, b: string): boolean {

@@ -25,7 +25,7 @@ const LEASE_WAIT_MS = 5_000;
  */
 export function makeWebhook(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
-    .use(problems(wiring.world.log))
+    .use(problems(wiring.world.log, () => "/v1/snapshots"))
     .use(httpEvent())
     .use(mediaDoor())
     .use(authenticate(wiring.world, wiring.keys))

@@ -25,10 +25,11 @@ import type { Store } from "../lib/stores/store.ts";
 import type { SyncContext } from "../lib/sync.ts";
 import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
 import { kinds } from "../lib/targets/registry.ts";
-import type { Target } from "../lib/targets/target.ts";
+import { type Target, TargetError } from "../lib/targets/target.ts";
 import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
 import { makeWorld, type World } from "../lib/world.ts";
 import { type PublishedFeed, publishedFeeds } from "./feeds.ts";
+import { ConfigurationError, resolveTokens } from "./tokens.ts";
 
 const TRIM_INTERVAL_MS = 3_600_000;
 const CONFIG_DEFAULT = "./allowlist.json";
@@ -38,7 +39,7 @@ export interface Wiring extends SyncContext {
   readonly config: Config;
   /** Keys that clusters sign with. */
   keys(): readonly ClusterKeys[];
-  /** Bearer tokens that may read the status from elsewhere. */
+  /** Bearer tokens that may read the status from elsewhere. Throws a ConfigurationError. */
   statusTokens(): readonly string[];
   /** Lists that can be fetched, by each of their names. */
   readonly feeds: ReadonlyMap<string, PublishedFeed>;
@@ -60,17 +61,6 @@ export interface WiringOptions {
   readonly memory?: MemoryTargets;
   /** Instead of this machine's name servers. */
   readonly names?: NameClient;
-}
-
-/** The configuration cannot be used; every problem with its path. */
-export class ConfigurationError extends Error {
-  override readonly name = "ConfigurationError";
-  readonly problems: readonly Problem[];
-
-  constructor(problems: readonly Problem[]) {
-    super(problems.map(({ path, message }) => `${path}: ${message}`).join("\n"));
-    this.problems = problems;
-  }
 }
 
 /** Makes clients, logs and targets on demand, each once. Rejects nothing until it is used. */
@@ -108,15 +98,17 @@ export function makeWiring(options: WiringOptions): Wiring {
     readSource: sourceReader(context, options.names ?? dnsClient()),
     traitsOf: (target) => kindOf(target).traits(target.settings),
     targetOf(target) {
-      const made = targets.get(target.name) ?? kindOf(target).create(target, context);
+      const forget = () => targets.delete(target.name);
+      const create = async () => renewing(await kindOf(target).create(target, context), forget);
+      const made = targets.get(target.name) ?? create();
       targets.set(target.name, made);
       // What could not be made is tried again: credentials and networks come back.
-      made.catch(() => targets.delete(target.name));
+      made.catch(forget);
       return made;
     },
     keys: once(() => options.keys ?? resolveKeys(options)),
     feeds,
-    statusTokens: once(() => config.statusTokens.map((token) => resolveSecret(token, options))),
+    statusTokens: once(() => resolveTokens(config.statusTokens, { path: "status.tokens", secret })),
     async trim() {
       const objects = config.lists.flatMap((list) => list.targets.map((target) => target.object));
       const clusters = Object.keys(config.clusters);
@@ -125,13 +117,29 @@ export function makeWiring(options: WiringOptions): Wiring {
         ...clusters.map((name) => ({ name: `clusters/${name}`, log: clusterLog(name) })),
         ...[...new Set(objects)].map((name) => ({ name: `targets/${name}`, log: objectLog(name) })),
         ...outsides.map((name) => ({ name: `sources/${name}`, log: sourceLog(name) })),
-        ...[...new Set(feeds.values())].map(({ name, log }) => ({ name: `feeds/${name}`, log })),
+        ...[...new Set(feeds.values())].flatMap(({ parts }) =>
+          Object.entries(parts).map(([name, log]) => ({ name: `feeds/${name}`, log })),
+        ),
       ].filter(({ name }) => world.now() - (trimmed.get(name) ?? 0) >= TRIM_INTERVAL_MS);
       for (const { name, log } of due) {
         trimmed.set(name, world.now());
         await trimOne(world, name, log);
       }
     },
+  };
+}
+
+/** A target that is made anew after it was denied: its keys may have been exchanged meanwhile. */
+function renewing(target: Target, forget: () => void): Target {
+  const watch = <T>(work: Promise<T>) =>
+    work.catch((error) => {
+      if (error instanceof TargetError && error.kind === "denied") forget();
+      throw error;
+    });
+  return {
+    ...target,
+    observe: (signal) => watch(target.observe(signal)),
+    apply: (batch, revision, signal) => watch(target.apply(batch, revision, signal)),
   };
 }
 

@@ -63,7 +63,7 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
     clusters: entriesOf(root.clusters).map(([name]) => name),
   };
   const lists = entriesOf(root.lists).map(([name, raw]) => parseList(name, raw, context));
-  refuseSharedSlots(lists, reader);
+  refuseSharedSlots(lists, { kinds, reader });
   refuseSharedNames(lists, reader);
   refuseTwoWays(lists, reader);
   const whole = clusters.flatMap(({ cluster }) => (cluster === null ? [] : [cluster]));

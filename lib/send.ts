@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Cidr, familyOf } from "./core/cidr.ts";
+import { type Cidr, familyOf, prefixLengthOf } from "./core/cidr.ts";
 import { markerText } from "./core/marker.ts";
 import { REMOVED_MEMORY_MS } from "./core/plan.ts";
 import { nextRemoved, type Verdict } from "./core/verdict.ts";
@@ -38,11 +38,9 @@ export async function sendAdditions(turn: Turn, progress: Progress): Promise<Sen
     if (error !== null && error.kind !== "conflict") return { kind: "error", error };
     const { [cidr]: removedAt = 0, ...removed } = progress.removed;
     progress.removed = removed;
-    // It is there, but so may be the removal that was sent: it counts from when that can no longer
-    // come.
-    if (error !== null) {
-      progress.doubts = { ...progress.doubts, [cidr]: removedAt + REMOVED_MEMORY_MS };
-    }
+    // It is there, but the removal that was sent may still be on its way, also where the backend
+    // says nothing of what is there already: it counts from when that can no longer come.
+    progress.doubts = { ...progress.doubts, [cidr]: removedAt + REMOVED_MEMORY_MS };
   }
   return outcome;
 }
@@ -137,6 +135,10 @@ async function prepareRemoval(
     return null;
   }
   progress.verdict = judgeNow(turn, progress);
+  // What is written whole is made from what was read: with something wanted missing there, a write
+  // that only removes would confirm that it is missing.
+  const { write } = turn.target.traits;
+  if (write === "whole" && progress.verdict.plan.add.length > 0) return null;
   const go = new Set<string>(progress.verdict.go);
   // What an entry leaves behind may have grown since the batch was cut: the rest waits.
   const still = { ...progress.verdict, go: batch.filter((cidr) => go.has(cidr)) };
@@ -153,7 +155,18 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
   const { verb, cidrs, instead = [] } = errand;
   const size = cidrs.length + instead.length;
   assert(cidrs.length > 0 && size <= target.traits.batchMax, "a batch is within its limit");
-  const batch = { verb, cidrs, text: markerText(policy.installation, list.name), instead };
+  const written = verb === "add" ? cidrs : instead;
+  assert(
+    written.every((cidr) => prefixLengthOf(cidr) > 0),
+    "everything is never an entry",
+  );
+  const batch = {
+    verb,
+    cidrs,
+    text: markerText(policy.installation, list.name),
+    instead,
+    late: progress.verdict.plan.gone,
+  };
   const place = { list: list.name, target: target.name };
   const line = {
     ...turn.cause,
@@ -173,8 +186,23 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
     world.log.audit({ ...line, result: error.kind });
     // Also when another read puts it right: what was met on the way must be said somewhere.
     world.log.warn({ ...place, error: error.message }, "Cannot carry out a write");
+    if (target.traits.write === "whole") unsettle(turn, progress, error);
     return error;
   }
+}
+
+/**
+ * A list that is written whole is one thing for all its slots. A write that may still arrive would
+ * put all of it back, so for as long nothing on it is believed; and one that met somebody else's
+ * may have been met by a list of ours beside this one.
+ */
+function unsettle(turn: Turn, progress: Progress, error: TargetError): void {
+  const { covered, add } = progress.verdict.plan;
+  if (error.kind === "conflict") turn.disturb();
+  if (error.kind !== "unavailable") return;
+  const until = turn.world.now() + REMOVED_MEMORY_MS;
+  const doubted = Object.fromEntries([...covered, ...add].map((cidr) => [cidr, until]));
+  progress.doubts = { ...progress.doubts, ...doubted };
 }
 
 /** Each with what it writes in place of what it removes; one entry's replacements always fit. */

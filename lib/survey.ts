@@ -1,15 +1,18 @@
 import { heardAt } from "./core/admission.ts";
+import { addressSet } from "./core/aggregate.ts";
 import { digestOf } from "./core/digest.ts";
 import { desiredDigest, listDigest } from "./core/due.ts";
-import { clustersOf, type List, outsidesOf, type Policy } from "./core/list.ts";
-import { membersOf, type Snapshots } from "./core/members.ts";
+import { desiredEntries } from "./core/entries.ts";
+import { clusterOf, clustersOf, type List, outsidesOf, type Policy } from "./core/list.ts";
+import { type Membership, membersOf, type Snapshots } from "./core/members.ts";
 import { type OutsideSource, outsideKey, outsideName } from "./core/outside.ts";
-import { type SourceReading, staleAfterMs } from "./core/reading.ts";
+import { staleAfterMs } from "./core/reading.ts";
 import type { Instant, Slot } from "./core/record.ts";
 import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { Generation } from "./core/snapshot.ts";
 import { judge } from "./core/verdict.ts";
-import { readSlots, readTruth, type Truth, troubled, troubleOf } from "./recall.ts";
+import type { Voice } from "./core/voice.ts";
+import { readSlots, readTruth, slotFor, type Truth, troubled, troubleOf } from "./recall.ts";
 import { askSources } from "./refresh.ts";
 import type { SyncContext } from "./sync.ts";
 import { TargetError } from "./targets/target.ts";
@@ -23,7 +26,9 @@ export interface ClusterStatus {
   readonly nodes: number;
   /** ISO 8601, or null when it was never heard. */
   readonly heardAt: string | null;
+  /** Whether it was heard of late. One that is retired counts as heard. */
   readonly fresh: boolean;
+  readonly retired: boolean;
 }
 
 /** What is known of one subnet or name that gives members. */
@@ -51,12 +56,14 @@ export interface Status {
   readonly lists: readonly ListReport[];
 }
 
-/**
- * A status that looked at the targets, with the id of exactly these removals; null when there are
- * none.
- */
+/** A status that looked at the targets. */
 export interface Survey extends Status {
+  /** The id of exactly these removals; null when there are none. */
   readonly plan: string | null;
+  /** Targets whose additions wait until everybody was heard. Ascending. */
+  readonly waiting: readonly string[];
+  /** Targets that could not be looked at: what is said of them is old or counted. Ascending. */
+  readonly unread: readonly string[];
 }
 
 /** Longest that a look takes which has no deadline of its own. */
@@ -103,16 +110,29 @@ export async function survey(context: SyncContext, lists: readonly List[]): Prom
   const readings = await askSources(context, { ...stored, lists, deadline });
   const truth = { ...stored, readings };
   const slots = await readSlots(context, targets);
-  const reports = await Promise.all(
-    targets.map(async ({ list, config }) => {
+  const sights = await Promise.all(
+    targets.map(async ({ list, config }): Promise<Sight> => {
       const trouble = troubleOf(list, truth);
-      const slot = slots[config.name] ?? null;
+      const slot = slotFor(list, slots[config.name]);
       if (trouble === null) return inspect(context, { list, config, slot, truth });
-      return troubled(blankReport(list.name, config.name), trouble);
+      return { kind: "unread", report: troubled(unreadReport(list, config, slot), trouble) };
     }),
   );
-  const status = head(context, truth, { lists, reports });
-  return { ...status, plan: planIdOf(reports) };
+  const reports = sights.map(({ report }) => report);
+  const targetsOf = (kind: Sight["kind"]) =>
+    sights.flatMap((sight) => (sight.kind === kind ? sight.report.target : [])).toSorted();
+  return {
+    ...head(context, truth, { lists, reports }),
+    plan: planIdOf(reports),
+    waiting: targetsOf("waiting"),
+    unread: targetsOf("unread"),
+  };
+}
+
+/** What a look at one target found: whether additions go, wait for somebody, or nobody knows. */
+interface Sight {
+  readonly kind: "read" | "waiting" | "unread";
+  readonly report: ListReport;
 }
 
 interface Subject {
@@ -122,9 +142,9 @@ interface Subject {
   readonly truth: Truth;
 }
 
-async function inspect(context: SyncContext, subject: Subject): Promise<ListReport> {
+async function inspect(context: SyncContext, subject: Subject): Promise<Sight> {
   const { policy, world } = context;
-  const { list, config, truth } = subject;
+  const { list, config, truth, slot } = subject;
   const { snapshots, readings } = truth;
   const membership = membersOf(list, snapshots, { policy, readings, now: world.now() });
   try {
@@ -134,7 +154,6 @@ async function inspect(context: SyncContext, subject: Subject): Promise<ListRepo
     const observation = await withTimeout(world, target.traits.callMs, { reason }, (signal) =>
       target.observe(signal),
     );
-    const slot = subject.slot?.list === list.name ? subject.slot : null;
     const current = slot?.digest === listDigest(list, policy);
     const verdict = judge({
       policy,
@@ -151,30 +170,53 @@ async function inspect(context: SyncContext, subject: Subject): Promise<ListRepo
       sent: false,
       accepted: null,
     });
-    return verdict.report;
+    const { plan, report } = verdict;
+    const isHeld = plan.add.length === 0 && plan.unfit.length === 0 && report.add.length > 0;
+    return { kind: target.traits.beginsWhole === true && isHeld ? "waiting" : "read", report };
   } catch (error) {
     if (!(error instanceof TargetError)) throw error;
     const { kind: reason, message } = error;
-    return { ...blankReport(list.name, config.name), state: stateOf(reason), reason, message };
+    const desired = countDesired(context, subject, membership);
+    const report = { ...unreadReport(list, config, slot), desired };
+    return { kind: "unread", report: { ...report, state: stateOf(reason), reason, message } };
   }
+}
+
+/** Of a target that cannot be looked at: what was there last, and no changes, for nobody knows. */
+function unreadReport(list: List, config: Subject["config"], slot: Slot | null): ListReport {
+  const last = slot?.report ?? blankReport(list.name, config.name);
+  // A list that was renamed keeps what was remembered, not the name it was said under.
+  return { ...last, list: list.name, add: [], remove: [], leaving: [], refused: [] };
+}
+
+function countDesired(context: SyncContext, subject: Subject, membership: Membership): number {
+  const { policy } = context;
+  const { config, slot } = subject;
+  const traits = context.traitsOf(config);
+  const wantedSince = slot?.entries ?? {};
+  // What is there is not known, so nothing of it is ours; that only decides who is first.
+  const owned = addressSet([]);
+  return desiredEntries(membership.members, { policy, traits, wantedSince, owned }).cidrs.length;
 }
 
 function head(
   context: SyncContext,
-  { snapshots, readings }: Truth,
+  truth: Truth,
   found: { readonly lists: readonly List[]; readonly reports: readonly ListReport[] },
 ): Status {
   const { policy, world } = context;
+  const { snapshots, readings } = truth;
   const clusters = [...new Set(found.lists.flatMap(clustersOf))].toSorted();
   const now = world.now();
+  const voices = found.lists.flatMap(
+    (list) => membersOf(list, snapshots, { policy, readings, now }).voices,
+  );
   return {
     version: 1,
     installation: policy.installation,
     at: new Date(now).toISOString(),
     clusters: clusters.map((name) => clusterStatus(name, snapshots, { policy, now })),
-    sources: outsidesOf(found.lists).map((source) =>
-      sourceStatus(source, readings[outsideKey(source)] ?? null, now),
-    ),
+    sources: outsidesOf(found.lists).map((source) => sourceStatus(source, truth, { voices, now })),
     lists: found.reports,
   };
 }
@@ -185,9 +227,10 @@ function clusterStatus(
   options: { readonly policy: Policy; readonly now: Instant },
 ): ClusterStatus {
   const snapshot = snapshots[name] ?? null;
+  const { staleAfterMs: staleMs, retired } = clusterOf(options.policy, name);
   if (snapshot === null) {
     const nothing = { clusterUid: null, generation: null, nodes: 0, heardAt: null };
-    return { cluster: name, ...nothing, fresh: false };
+    return { cluster: name, ...nothing, fresh: retired, retired };
   }
   const heard = heardAt(snapshot);
   return {
@@ -196,23 +239,31 @@ function clusterStatus(
     generation: snapshot.generation,
     nodes: snapshot.nodes.length,
     heardAt: new Date(heard).toISOString(),
-    fresh: options.now - heard <= (options.policy.clusters[name]?.staleAfterMs ?? 0),
+    fresh: retired || options.now - heard <= staleMs,
+    retired,
   };
 }
 
 function sourceStatus(
   source: OutsideSource,
-  reading: SourceReading | null,
-  now: Instant,
+  { readings, unreadable }: Truth,
+  found: { readonly voices: readonly Voice[]; readonly now: Instant },
 ): SourceStatus {
+  const key = outsideKey(source);
+  const name = outsideName(source);
+  const reading = readings[key] ?? null;
+  const useless = found.voices.flatMap((voice) => {
+    if (voice.kind !== "not-heard" || "cluster" in voice || voice.source !== name) return [];
+    return voice.refused === true ? [voice.message] : [];
+  });
   const readAt = reading?.readAt ?? null;
   return {
-    source: outsideName(source),
+    source: name,
     cidrs: (reading?.answers ?? []).map(({ cidr }) => cidr),
     free: reading?.free ?? null,
     readAt: readAt === null ? null : new Date(readAt).toISOString(),
-    fresh: readAt !== null && Math.abs(now - readAt) <= staleAfterMs(source),
-    message: reading?.trouble?.message ?? null,
+    fresh: readAt !== null && Math.abs(found.now - readAt) <= staleAfterMs(source),
+    message: unreadable.get(key) ?? reading?.trouble?.message ?? useless[0] ?? null,
   };
 }
 

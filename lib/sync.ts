@@ -151,6 +151,7 @@ function isJobDue(
     desired: job.heard.desired,
     voices: job.heard.membership.voices,
     now: context.world.now(),
+    settleMs: job.traits.settleMs,
     removes: options.mode === "resync",
   });
 }
@@ -208,9 +209,13 @@ async function syncObject(
   const outcomes = new Map<string, Outcome>();
   for (const job of group.jobs) {
     const { name } = job.config;
+    let isDisturbed = false;
+    const disturb = () => {
+      isDisturbed = true;
+    };
     try {
-      const slot = await syncTarget(context, options, { job, lease, slots, group });
-      slots = { ...slots, [name]: slot };
+      const slot = await syncTarget(context, options, { job, lease, slots, group, disturb });
+      slots = { ...(isDisturbed ? unfinished(slots) : slots), [name]: slot };
       outcomes.set(name, { slot, report: slot.report });
     } catch (error) {
       // Neither an outcome nor the world's failure: a fault of ours or of the store. It stays here.
@@ -226,10 +231,18 @@ async function syncObject(
   return outcomes;
 }
 
+/** Due again, whatever they remember: what was brought about there may be undone. */
+function unfinished(slots: Slots): Slots {
+  return Object.fromEntries(
+    Object.entries(slots).map(([name, slot]) => [name, { ...slot, desired: "" }]),
+  );
+}
+
 async function syncTarget(
   context: SyncContext,
   options: SyncOptions,
   found: {
+    readonly disturb: () => void;
     readonly job: Job;
     readonly lease: Lease;
     readonly slots: Slots;
@@ -259,6 +272,7 @@ async function syncTarget(
     accepted: accepted === null ? null : (accepted.get(name) ?? new Set()),
     lease,
     slots,
+    disturb: found.disturb,
     cause: options.cause,
   });
 }

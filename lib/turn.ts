@@ -26,6 +26,8 @@ export interface Turn {
   readonly lease: Lease;
   /** All slots of the object, the neighbours' included. */
   readonly slots: Slots;
+  /** Tells that other slots of the object may have been written over: they are looked at again. */
+  readonly disturb: () => void;
   /** Said in every audit line. */
   readonly cause: Readonly<Record<string, unknown>>;
 }

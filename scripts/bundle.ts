@@ -37,6 +37,8 @@ export interface Bundle {
   readonly inputs: readonly string[];
 }
 
+const NAMESPACE = /^[a-z-]+:/;
+
 const OPTIONS = {
   absWorkingDir: ROOT,
   bundle: true,
@@ -79,7 +81,8 @@ export async function bundleEntry(
     const warnings = result.warnings.map(({ text, location }) => `${location?.file}: ${text}`);
     throw new Error(`Cannot bundle "${name}" without warnings: ${warnings.join("; ")}`);
   }
-  add(Object.keys(result.metafile.inputs));
+  // Files that the plugin made up hold what it has named already.
+  add(Object.keys(result.metafile.inputs).filter((path) => !NAMESPACE.test(path)));
   const bytes = Object.values(result.metafile.outputs).reduce((sum, { bytes }) => sum + bytes, 0);
   return { bytes, inputs: [...inputs].toSorted() };
 }

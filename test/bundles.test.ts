@@ -23,6 +23,7 @@ import {
   FUNCTIONS,
   ROOT,
 } from "../scripts/bundle.ts";
+import { renderNotices } from "../scripts/notices.ts";
 
 /**
  * Most bytes of a bundle. A function of more starts noticeably later; the usual reason is an SDK
@@ -126,7 +127,13 @@ function npm(args: readonly string[], cwd: string): string {
 }
 
 test("npm pack gives a command that installs without a network and runs", async (context) => {
-  if ((await bundleOf("cli", context)) === null) return;
+  const bundle = await bundleOf("cli", context);
+  if (bundle === null) return;
+  // As `prepack` does: what is in the command is named with its licence.
+  const notices = renderNotices(ROOT, bundle.inputs);
+  for (const carried of ["@alicloud/pop-core", "@aws-sdk/client-ec2", "@aws-sdk/client-wafv2"]) {
+    assert(notices.includes(`\n${carried} `), carried);
+  }
   const source = join(directory, "source");
   const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   for (const path of ["package.json", "LICENSE", ...manifest.files]) {

@@ -89,7 +89,8 @@ test("parseConfig() has a sentence for every mistake with a subnet", () => {
       '"vsw-2zem796p76viir02c6980"',
   ]);
   assert.deepEqual(one({ aws: "subnet-0a1b" }), [
-    'lists.db.from[0].subnets[0].region: Cannot leave out "region": it is required',
+    'lists.db.from[0].subnets[0].region: Cannot leave out "region": it is required; write it ' +
+      'like "eu-west-1"',
   ]);
   assert.deepEqual(one({ ...AWS, region: "Europe" }), [
     'lists.db.from[0].subnets[0].region: Cannot use region "Europe": write it like "eu-west-1"',
@@ -98,7 +99,11 @@ test("parseConfig() has a sentence for every mistake with a subnet", () => {
     'lists.db.from[0].subnets[0].rigion: Cannot use key "rigion": it is unknown; did you mean ' +
       '"region"?',
   ]);
-  assert.equal(one("subnet-0a1b").length, 1);
+  assert.deepEqual(one("subnet-0a1b"), [
+    'lists.db.from[0].subnets[0]: Cannot use "subnet-0a1b": it is text alone; write it like ' +
+      "{ aws: subnet-…, region: eu-west-1 }",
+  ]);
+  assert.match(one("vsw-1").join(), /write it like { alibaba: vsw-…, region: cn-beijing }$/);
   assert.match(problemsOf({ subnets: [] }).join(), /subnets: Cannot use an empty list/);
   assert.match(problemsOf({ subnets: [AWS], widest: { ipv4: 4 } }).join(), /widest\.ipv4/);
   assert.match(problemsOf({ subnets: [AWS], bounds: ["10.0.0.0/8"] }).join(), /from\[0\]\.bounds/);
@@ -111,6 +116,15 @@ test("parseConfig() has a sentence for every mistake with a subnet", () => {
     }).length,
     2,
   );
+});
+
+test("parseConfig() says how a name is written that stands alone", () => {
+  const alone = (text: string) => problemsOf({ dns: [text] });
+  assert.deepEqual(alone("nat.example.com"), [
+    'lists.db.from[0].dns[0]: Cannot use "nat.example.com": it is text alone; write it like ' +
+      "{ name: nat.example.com }",
+  ]);
+  assert.match(alone("no name").join(), /like { name: nat\.example\.com }$/);
 });
 
 test("parseConfig() refuses a subnet that two lists reach in two ways", () => {
@@ -172,6 +186,61 @@ test("parseConfig() has a sentence for every mistake with a name", () => {
   const longest = `${"a.".repeat(124)}bcdef`;
   assert.equal(longest.length, 253);
   assert.equal(sourcesOf({ dns: [{ name: longest }] }).length, 1);
+});
+
+test("parseConfig() never repeats what may be a URL with a password", () => {
+  const url = "https://user:canary@nat.example.com";
+  for (const from of [
+    { dns: [{ name: url }] },
+    { dns: [url] },
+    { dns: url },
+    { dns: [{ name: "user:canary@nat.example.com" }] },
+    { dns: [{ name: "nat.example.com" }], bounds: url },
+  ]) {
+    assert(!problemsOf(from).join().includes("canary"), problemsOf(from).join());
+  }
+});
+
+test("parseConfig() says that an item is of one kind of source", () => {
+  const both = { dns: [{ name: "nat.example.com" }], static: ["192.0.2.1"] };
+  assert.deepEqual(problemsOf(both), [
+    "lists.db.from[0]: Cannot take dns and static from one item: an item is of one kind of " +
+      "source; write an item for each",
+  ]);
+  assert.match(
+    problemsOf({ subnets: [AWS], cluster: "eu", nodes: {}, addresses: ["ExternalIP"] }).join(),
+    /Cannot take nodes and subnets from one item/,
+  );
+});
+
+test("parseConfig() refuses a list whose names and bounds leave no family that its target holds", () => {
+  const id = "pl-0a1b2c3d";
+  const target = (family: string) => ({ kind: "aws/prefix-list", region: "eu-west-1", id, family });
+  const problems = (item: object, targets: readonly object[], clusters: object = {}) => {
+    const file = fileOf({ db: [item] });
+    const db = { from: [item], removal: { policy: "sync" }, targets };
+    const reading = parseConfig({ ...file, clusters, lists: { db } });
+    return reading.kind === "invalid" ? reading.problems.map(({ message }) => message) : [];
+  };
+  const name = { name: "nat.example.com" };
+  const four = { dns: [{ ...name, family: "ipv4" }] };
+  const inside = { dns: [name], bounds: ["10.0.0.0/8"] };
+  for (const item of [four, inside]) {
+    assert.match(
+      problems(item, [target("ipv6")]).join(),
+      /holds IPv6 only, .* only ever have IPv4/,
+    );
+    assert.deepEqual(problems(item, [target("ipv4")]), []);
+  }
+  const never = /nothing that its sources can give lies within their bounds; correct the bounds$/;
+  const none = { dns: [{ ...name, family: "ipv6" }], bounds: ["10.0.0.0/8"] };
+  assert.match(problems(none, MEMORY).join(), never);
+  const auth = { signature: { keys: ["env:K"] } };
+  const eu = { auth, bounds: ["public"], maxEntries: 10 };
+  const pods = { cluster: "eu", nodes: {}, addresses: ["podCidrs"] };
+  assert.match(problems(pods, MEMORY, { eu }).join(), never);
+  const nodes = { ...pods, addresses: ["podCidrs", "ExternalIP"] };
+  assert.deepEqual(problems(nodes, MEMORY, { eu }), []);
 });
 
 test("parseConfig() takes a name's interval from 30 seconds to an hour, and one family or both", () => {

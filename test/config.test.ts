@@ -225,7 +225,7 @@ test("parseConfig() tells every problem at once, each with its path", () => {
     'clusters.east.bounds: Cannot leave out "bounds": it is required',
     "clusters.east.staleAfter: Cannot use duration 11m: expected at least 12m, two " +
       "heartbeats of the forwarder",
-    'lists.web.removal.policy: Cannot leave out "policy": it is required',
+    'lists.web.removal.policy: Cannot leave out "policy": write sync or add-only',
     'lists.web.from[0].cluster: Cannot find cluster "eats": known are east; did you mean "east"?',
     'lists.web.from[0].addresses: Cannot leave out "addresses": it is required',
     "lists.web.from[1].static[0]: Cannot use CIDR 10.0.0.1/8: it has host bits; write " +
@@ -424,12 +424,26 @@ test("parseConfig() refuses one key under two clusters", () => {
   ]);
 });
 
+const PERMISSION = { protocol: "tcp", port: 5432 };
+const PERMITTED = "give one of them another permission";
+
 test("parseConfig() refuses two lists on one target, and one target twice", () => {
   const other = { ...SMALLEST.lists.web };
   assert.deepEqual(problemsWith([["lists", "api"], other]), [
     'lists.api.targets[0]: Cannot keep lists "web" and "api" on one target ' +
-      '"test/group/one": give one of them another permission or group',
+      '"test/group/one": take it out of one of the lists, or merge them',
   ]);
+  for (const [kind, own, parting] of [
+    ["aws/security-group", { region: "eu-west-1", id: "sg-1", permission: PERMISSION }, PERMITTED],
+    ["alibaba/rds", { region: "cn-beijing", id: "rm-1" }, "give one of them another group"],
+    ["aws/prefix-list", { region: "eu-west-1", id: "pl-0a1b" }, "take it out of one of the lists"],
+  ] as const) {
+    const removal = { policy: "sync" };
+    const group = kind === "alibaba/rds" ? { group: "nodes" } : {};
+    const one = { from: other.from, removal, targets: [{ kind, ...own, ...group }] };
+    const file = fileWith([["lists"], { api: one, web: one }]);
+    assert.match(problemsOf(parseConfig(file)).join(), new RegExp(`": ${parting}`), kind);
+  }
   const twice = { kind: "test/group", id: "one", limit: 5 };
   assert.deepEqual(problemsWith([[...WEB, "targets", 1], twice]), [
     'lists.web.targets[1]: Cannot name target "test/group/one" twice in list "web": leave one out',
@@ -616,7 +630,8 @@ test("parseYamlConfig() adds line and column to each message", () => {
   assert.deepEqual(problemsOf(parseYamlConfig(text)), [
     'clusters.east.stalAfter: Cannot use key "stalAfter": it is unknown; did you mean ' +
       '"staleAfter"? (line 8, column 5)',
-    'lists.web.removal.policy: Cannot leave out "policy": it is required (line 12, column 5)',
+    'lists.web.removal.policy: Cannot leave out "policy": write sync or add-only ' +
+      "(line 12, column 5)",
     "lists.web.from[0].static[0]: Cannot use CIDR 10.0.0.1/8: it has host bits; write " +
       '"10.0.0.0/8" for the network or "10.0.0.1/32" for the host (line 11, column 23)',
   ]);
@@ -635,6 +650,32 @@ function aliasBomb(): string {
   });
   return ["a: &a [x, x]", ...levels].join("\n");
 }
+
+test("parseYamlConfig() tells of names that begin with a star, and where the first is", () => {
+  assert.deepEqual(problemsOf(parseYamlConfig("version: 1\nlists: [{ name: *.example.com }]\n")), [
+    ": Cannot read YAML: nothing was named &.example.com; put names that begin with * in quotes " +
+      "(line 2, column 17)",
+  ]);
+  const meant = problemsOf(parseYamlConfig("a: &x 1\nb: *x\n"));
+  assert(!meant.join().includes("quotes"), "what was named may be used");
+});
+
+test("parseConfig() says of what is missing what it may be, or what it is like", () => {
+  const of = (target: object) => {
+    const removal = { policy: "sync" };
+    const list = { from: SMALLEST.lists.web.from, removal, targets: [target] };
+    return problemsOf(parseConfig(fileWith([["lists"], { web: list }])));
+  };
+  const at = "lists.web.targets[0]";
+  assert.deepEqual(of({ kind: "linode/database", id: 1, exclusive: true }), [
+    `${at}.engine: Cannot leave out "engine": write mysql or postgresql`,
+  ]);
+  assert.deepEqual(of({ kind: "aws/security-group", permission: PERMISSION }), [
+    `${at}.region: Cannot leave out "region": it is required; write it like "eu-west-1"`,
+    `${at}.id: Cannot leave out "id": it is required; write a group's id like ` +
+      '"sg-0a1b2c3d4e5f60718"',
+  ]);
+});
 
 test("parseYamlConfig() refuses what is not one clean YAML document", () => {
   const refused: readonly (readonly [string, RegExp])[] = [

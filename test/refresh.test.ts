@@ -296,12 +296,98 @@ test("sync() does not judge a list by a reading that it cannot understand", asyn
   await one.run("resync");
   await one.store.put(`v1/sources/${SUBNET_KEY}/999999999997.json`, '{"version":2}');
   one.calls();
+  one.asked();
   await one.world.advance(10 * MINUTE_MS);
   const report = reportOf(await one.run("resync"));
   assert.equal(report.reason, "unavailable");
   assert.match(report.message, /version 2 of an entry/);
   assert.deepEqual(one.calls(), []);
   assert.deepEqual(one.on("one"), ["10.0.0.0/24"]);
+  assert.deepEqual(one.asked(), [], "nothing that it says could be written down");
+  const { sources } = await statusOf(one.context, one.context.policy.lists);
+  assert.match(sources[0]?.message ?? "", /^Cannot read "v1\/sources\/.*version 2 of an entry/);
+});
+
+test("sync() asks again at once when what was stored of a source is lost", async () => {
+  const one = room({ sources: [NAMES] });
+  one.outside.set(NAT_KEY, says("8.8.8.8"));
+  await one.run("resync");
+  await minutes(one, 1);
+  one.asked();
+  for (const { key } of await one.store.list("v1/sources/", 10)) await one.store.delete(key);
+  await one.world.advance(10_000);
+  await one.run("resync");
+  assert.deepEqual(one.asked(), [NAT_KEY], "that this process asked a moment ago does not count");
+  assert.equal(await revisionOf(one, NAT_KEY), 1);
+});
+
+test("sync() writes a reading over one of a clock that ran ahead", async () => {
+  const one = room({ sources: [NAMES] });
+  const ahead = START + 24 * 60 * MINUTE_MS;
+  const answers = cidrs("8.8.4.4").map((cidr) => ({ cidr, since: ahead, seenAt: ahead }));
+  const held = { readAt: ahead, answers, free: null, trouble: null };
+  await one.context.sourceLog(NAT_KEY).append(0, held);
+  one.outside.set(NAT_KEY, says("8.8.8.8"));
+  await one.run("resync");
+  const newest = await one.context.sourceLog(NAT_KEY).newest();
+  assert.equal(newest?.body.readAt, START);
+  assert.deepEqual(one.on("one"), ["8.8.4.4/32", "8.8.8.8/32"]);
+});
+
+test("sync() removes nothing for a name whose every answer is refused, and says so", async () => {
+  for (const lie of ["0.0.0.0", "127.0.0.1", "10.0.0.5"]) {
+    const one = room({ sources: [NAMES] });
+    one.outside.set(NAT_KEY, says("8.8.8.8", "8.8.4.4"));
+    await one.run("resync");
+    one.outside.set(NAT_KEY, says(lie));
+    await minutes(one, 180);
+    assert.deepEqual(one.on("one"), ["8.8.4.4/32", "8.8.8.8/32"]);
+    const report = reportOf(await one.run("resync"));
+    assert.equal(report.state, "withheld");
+    assert.equal(report.reason, "not-heard");
+    assert(report.message.includes(`Cannot take any of its addresses for "db": ${lie} (`));
+    const { sources } = await statusOf(one.context, one.context.policy.lists);
+    assert.match(sources[0]?.message ?? "", /^Cannot take any of its addresses for "db"/);
+    one.outside.set(NAT_KEY, says("8.8.8.8"));
+    await minutes(one, 20);
+    assert.deepEqual(one.on("one"), ["8.8.8.8/32"], "what it says again counts again");
+  }
+});
+
+test("sync() keeps every address of a healthy name that gives some of many by turns", async () => {
+  const one = room({ sources: [NAMES] });
+  const all = Array.from({ length: 20 }, (_, index) => `8.8.8.${index + 1}`);
+  let turn = 0;
+  const next = () => {
+    one.outside.set(NAT_KEY, says(all[(2 * turn) % 20] ?? "", all[(2 * turn + 1) % 20] ?? ""));
+    turn += 1;
+  };
+  next();
+  await one.run("resync");
+  await minutes(one, 180, next);
+  assert.equal(one.on("one").length, 20);
+  assert(one.world.audits.every(({ action }) => action === "add"));
+});
+
+test("sync() keeps every address of a name by turns over an outage of its servers, or of the resync", async () => {
+  for (const outage of ["servers", "resync"]) {
+    const one = room({ sources: [NAMES] });
+    const all = Array.from({ length: 8 }, (_, index) => `8.8.8.${index + 1}`);
+    let turn = 0;
+    const next = () => {
+      one.outside.set(NAT_KEY, says(all[turn % 8] ?? ""));
+      turn += 1;
+    };
+    next();
+    await one.run("resync");
+    await minutes(one, 60, next);
+    one.outside.set(NAT_KEY, async () => unread("Cannot read it: ESERVFAIL"));
+    if (outage === "servers") await minutes(one, 70);
+    else await one.world.advance(70 * MINUTE_MS);
+    await minutes(one, 30, next);
+    assert.equal(one.on("one").length, 8, outage);
+    assert(one.world.audits.every(({ action }) => action === "add"));
+  }
 });
 
 test("sync() takes the later of two readings that were made at the same time", async () => {

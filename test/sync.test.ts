@@ -534,7 +534,60 @@ test("statusOf() tells the state of every list from the store alone", async () =
     nodes: 2,
     heardAt: "2026-11-20T21:00:00.000Z",
     fresh: true,
+    retired: false,
   });
+});
+
+test("statusOf() counts a cluster that is retired as fresh, whether it was ever heard or not", async () => {
+  const retired = cluster("eu", { retired: true });
+  const room = corridor({ policy: policy([list()], [retired]) });
+  const unheard = await statusOf(room.context, room.context.policy.lists);
+  const { heardAt, fresh, retired: isRetired } = unheard.clusters[0] ?? {};
+  assert.deepEqual([heardAt, fresh, isRetired], [null, true, true]);
+  await room.admit(nodes(1));
+  await room.world.advance(86_400_000);
+  const heard = await statusOf(room.context, room.context.policy.lists);
+  assert.deepEqual([heard.clusters[0]?.fresh, heard.clusters[0]?.nodes], [true, 1]);
+});
+
+test("survey() counts what is desired where a target cannot be read, from when it was read last", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const looks = () => survey(room.context, room.context.policy.lists);
+  const deaf = async () => {
+    throw new TargetError("denied", "Cannot read memory/one: denied; check the credentials");
+  };
+  await room.admit(nodes(2));
+  room.interfere(deaf);
+  const never = await looks();
+  const { desired, owned, checkedAt, reason } = never.lists[0] ?? {};
+  assert.deepEqual([desired, owned, reason], [2, 0, "denied"]);
+  assert.equal(checkedAt, "1970-01-01T00:00:00.000Z");
+  assert.deepEqual([never.unread, never.waiting], [["memory/one"], []]);
+  room.interfere(null);
+  await room.deliver(nodes(2));
+  await room.deliver(nodes(1));
+  const readAt = new Date(room.world.now()).toISOString();
+  await room.world.advance(GRACE_MS);
+  await room.admit(nodes(1));
+  room.interfere(deaf);
+  const [report] = (await looks()).lists;
+  assert.deepEqual([report?.desired, report?.owned, report?.checkedAt], [1, 2, readAt]);
+  assert.deepEqual([report?.remove, report?.leaving], [[], []], "what would change is not known");
+});
+
+test("survey() says whose additions wait because the list begins whole", async () => {
+  const both = list({ sources: [EXTERNAL, { ...EXTERNAL, cluster: "us" }] });
+  const room = corridor({
+    policy: policy([both], [cluster("eu"), cluster("us")]),
+    traits: { beginsWhole: true },
+  });
+  await room.admit(nodes(2));
+  const before = await survey(room.context, room.context.policy.lists);
+  assert.deepEqual([before.lists[0]?.state, before.lists[0]?.reason], ["withheld", "not-heard"]);
+  assert.deepEqual(before.waiting, ["memory/one"]);
+  await room.admit([], { cluster: "us", clusterUid: "uid-us" });
+  const after = await survey(room.context, room.context.policy.lists);
+  assert.deepEqual([after.lists[0]?.add, after.waiting], [hosts(2), []]);
 });
 
 test("sync() writes one audit line for every batch", async () => {

@@ -12,7 +12,7 @@ import { paintFor } from "../paint.ts";
 import { openWiring, startReceiver } from "../receiver.ts";
 import { openJsonLines, openScreen } from "../screen.ts";
 import { makeSession, type Session } from "../session.ts";
-import { type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
+import { printable, type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
 import { type Embedded, type Following, openStage, type Stage, scopeOf } from "../stage.ts";
 import { renderSummary, type Summary, summaryOf } from "../summary.ts";
 
@@ -100,6 +100,9 @@ async function perform(
     ? openJsonLines(shell, { world, title, labels })
     : openScreen(shell, { world, title, labels });
   session.showOn(screen);
+  for (const { target, url } of stage.embedded?.places ?? []) {
+    session.note(`${target} is at ${url}`);
+  }
   let lastedMs = 0;
   try {
     lastedMs = await live(stage, { shell, session, url: receiver.url, seconds: options.seconds });
@@ -108,11 +111,13 @@ async function perform(
     await screen.close();
   }
   const check = stage.embedded?.check({ resyncMs: options.resync }) ?? null;
+  const failed = stage.embedded === null ? session.failed() : [];
   const targets = config.lists.flatMap((list) => list.targets);
   const settleMs = new Map(targets.map((one) => [one.name, wiring.traitsOf(one).settleMs]));
   const summary = summaryOf(session.journey(), { lastedMs, settleMs, check });
   tellSummary(summary, { shell, labels, json: options.json ? world.now() : null });
-  return check === null || check.isGood ? 0 : 1;
+  for (const message of failed) shell.stderr.write(`${printable(message)}\n`);
+  return (check === null || check.isGood) && failed.length === 0 ? 0 : 1;
 }
 
 /** `json` is the time that a line of JSON bears, or null for text. */

@@ -1,10 +1,13 @@
-import { type Status, statusOf, survey } from "../../lib/survey.ts";
+import { type Survey, statusOf, survey } from "../../lib/survey.ts";
 import { type Drift, findDrift } from "../drift.ts";
 import { type Paint, paintFor } from "../paint.ts";
 import { printable, type Shell } from "../shell.ts";
 import { openStored, type StoredOptions, writeJson } from "../stored.ts";
 
-/** Compares every target with its list. Exit code 1 on drift. Changes nothing. */
+/**
+ * Compares every target with its list. Exit code 1 on drift, and where a target could not be
+ * compared. Changes nothing.
+ */
 export async function runVerify(options: StoredOptions, shell: Shell): Promise<number> {
   const { wiring } = await openStored("verify", options, shell);
   const { lists } = wiring.policy;
@@ -17,13 +20,16 @@ export async function runVerify(options: StoredOptions, shell: Shell): Promise<n
   return drift.length > 0 ? 1 : 0;
 }
 
-function renderDrift(seen: Status, drift: readonly Drift[], paint: Paint): string {
+function renderDrift(seen: Survey, drift: readonly Drift[], paint: Paint): string {
   const lines = seen.lists.flatMap(({ list, target, leaving, desired }) => {
     const title = `${paint("strong", printable(list))} on ${printable(target)}`;
     const found = drift.find((one) => one.list === list && one.target === target);
     if (found === undefined) {
       const grace = leaving.length === 0 ? "" : `, ${leaving.length} in grace`;
       return [`${title}: ${paint("good", "as it should be")}; ${desired} desired${grace}`];
+    }
+    if (seen.unread.includes(target)) {
+      return [`${title}: ${paint("bad", "not verified")}: ${printable(found.failure ?? "")}`];
     }
     return [
       `${title}: ${paint("bad", "drift")}`,

@@ -51,7 +51,10 @@ const STARTING_RULES: LinodeRules = {
 
 const network = z
   .string()
-  .refine((text) => text.includes("/") && parseCidr(text) !== null, "Must be in IP/mask format");
+  .refine(
+    (text) => text.startsWith("pl:") || (text.includes("/") && parseCidr(text) !== null),
+    "Must be in IP/mask format, or the name of a prefix list",
+  );
 const networks = z.array(network).min(1, "Must not be an empty list").optional();
 const text = (min: number, max: number) => z.string().min(min).max(max).nullish();
 const rule = z

@@ -9,7 +9,9 @@ interface GatewayEvent {
   readonly headers?: Readonly<Record<string, string | undefined>>;
   readonly body?: string | null;
   readonly isBase64Encoded?: boolean;
-  readonly requestContext: { readonly http: { readonly method: string } };
+  readonly requestContext: {
+    readonly http: { readonly method: string; readonly sourceIp?: string };
+  };
   /**
    * Set by our own local server alone, where it listens on loopback; a platform's events never
    * carry it.
@@ -38,6 +40,7 @@ function fromGateway(event: GatewayEvent): HttpRequest {
     path: event.rawPath,
     headers: Object.fromEntries(headers),
     body: Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8"),
+    remote: event.requestContext.http.sourceIp ?? null,
     loopback: event[LOOPBACK] === true,
   };
 }

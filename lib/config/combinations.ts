@@ -1,5 +1,5 @@
 import { FAMILIES, type Family, familyOf } from "../core/cidr.ts";
-import type { Cluster, List, Source } from "../core/list.ts";
+import type { Bounds, Cluster, List, Source } from "../core/list.ts";
 import type { Kinds, ParsedList } from "./list.ts";
 import type { Reader } from "./problems.ts";
 
@@ -16,6 +16,13 @@ export function refuseStrangeFamilies(
   for (const { name, list, targets } of lists) {
     if (list === null) continue;
     const possible = familiesOf(list, clusters);
+    if (possible.size === 0) {
+      const message =
+        `Cannot keep list "${name}": nothing that its sources can give lies within their bounds; ` +
+        "correct the bounds";
+      options.reader.add(["lists", name, "from"], message);
+      continue;
+    }
     for (const { index, target } of targets) {
       const held = options.kinds[target.kind]?.traits(target.settings).families ?? FAMILIES;
       if (held.some((family) => possible.has(family))) continue;
@@ -41,8 +48,28 @@ function familiesOfSource(
   source: Source,
   clusters: Readonly<Record<string, Cluster>>,
 ): readonly Family[] {
-  if (source.kind === "static") return source.cidrs.map(familyOf);
-  if (!("cluster" in source)) return FAMILIES;
-  const bounds = clusters[source.cluster]?.bounds ?? "public";
+  switch (source.kind) {
+    case "static":
+      return source.cidrs.map(familyOf);
+    case "subnets":
+      return FAMILIES;
+    case "dns": {
+      const allowed = within(source.bounds);
+      return source.names.flatMap((one) => one.families.filter((each) => allowed.includes(each)));
+    }
+    case "nodes":
+    case "pods": {
+      const bounds = clusters[source.cluster]?.bounds ?? "public";
+      const isOfNetworks =
+        source.kind === "nodes" && source.addresses.every((each) => each === "podCidrs");
+      // Public bounds take single hosts only, and a node's pods have a network.
+      return bounds === "public" && isOfNetworks ? [] : within(bounds);
+    }
+    default:
+      throw new Error(`Unreachable: ${JSON.stringify(source satisfies never)}`);
+  }
+}
+
+function within(bounds: Bounds): readonly Family[] {
   return bounds === "public" ? FAMILIES : bounds.map(familyOf);
 }

@@ -128,7 +128,10 @@ function parseTarget(
 }
 
 /** A slot belongs to one list: two would each remove what the other adds. */
-export function refuseSharedSlots(lists: readonly ParsedList[], reader: Reader): void {
+export function refuseSharedSlots(
+  lists: readonly ParsedList[],
+  { kinds, reader }: { readonly kinds: Kinds; readonly reader: Reader },
+): void {
   const first = new Map<string, string>();
   for (const list of lists) {
     for (const { index, target } of list.targets) {
@@ -141,10 +144,18 @@ export function refuseSharedSlots(lists: readonly ParsedList[], reader: Reader):
         other === list.name
           ? `Cannot name target "${target.name}" twice in list "${other}": leave one out`
           : `Cannot keep lists "${other}" and "${list.name}" on one target ` +
-            `"${target.name}": give one of them another permission or group`;
+            `"${target.name}": ${partingOf(kinds[target.kind])}`;
       reader.add(["lists", list.name, "targets", index], message);
     }
   }
+}
+
+/** How two lists get a slot each: only some objects have several. */
+function partingOf(kind: Kinds[string] | undefined): string {
+  const settings = kind?.schema instanceof z.ZodObject ? kind.schema.shape : {};
+  const parting = ["permission", "group"].find((setting) => Object.hasOwn(settings, setting));
+  if (parting !== undefined) return `give one of them another ${parting}`;
+  return "take it out of one of the lists, or merge them";
 }
 
 /** An entry has one owner: no former name may be a list of today, or claimed by two. */

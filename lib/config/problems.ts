@@ -75,7 +75,24 @@ function describeIssue(shape: z.ZodType, issue: Issue, { at, add }: Place): void
     describeUnion(shape, issue, { at, add });
     return;
   }
-  add(place, issueMessage(issue, place));
+  const message = issueMessage(issue, place);
+  const example = isMissing(issue) ? exampleAt(shape, inner) : null;
+  add(place, example === null ? message : `${message}; ${example}`);
+}
+
+function isMissing({ code, input }: Issue): boolean {
+  return (code === "invalid_type" || code === "invalid_value") && input === undefined;
+}
+
+const EXAMPLE = /: (write [^;]*\blike .+)$/;
+
+/** `write it like "eu-west-1"`, as the shape at this place says of a text that it does not take. */
+function exampleAt(shape: z.ZodType, path: Path): string | null {
+  const messages = shapesAt(shape, path).flatMap((each) => {
+    const { error } = z.safeParse(each, "");
+    return (error?.issues ?? []).map(({ message }) => EXAMPLE.exec(message)?.[1] ?? null);
+  });
+  return messages.find((message) => message !== null) ?? null;
 }
 
 function partOf(part: PropertyKey): string | number {
@@ -124,19 +141,22 @@ function expectedText(issue: Issue): string {
 }
 
 function unexpectedMessage(input: unknown, expected: string, place: Path): string {
-  if (input === undefined) {
-    return `Cannot leave out ${JSON.stringify(place.at(-1) ?? "the file")}: it is required`;
-  }
+  if (input === undefined) return `${leftOutMessage(place)}: it is required`;
   return `Cannot use ${valueText(input, place)}: expected ${expected}`;
 }
 
+function leftOutMessage(place: Path): string {
+  return `Cannot leave out ${JSON.stringify(place.at(-1) ?? "the file")}`;
+}
+
 function issueMessage(issue: Issue, place: Path): string {
-  const missing = issue.code === "invalid_type" && issue.input === undefined;
-  if (!missing && explainsItself(issue)) return issue.message;
+  if (!isMissing(issue) && explainsItself(issue)) return issue.message;
   const given = `Cannot use ${valueText(issue.input, place)}`;
   switch (issue.code) {
-    case "invalid_type":
     case "invalid_value":
+      if (isMissing(issue)) return `${leftOutMessage(place)}: write ${issue.values.join(" or ")}`;
+      return unexpectedMessage(issue.input, expectedText(issue), place);
+    case "invalid_type":
       return unexpectedMessage(issue.input, expectedText(issue), place);
     case "too_small":
       return `${given}: expected at least ${sizeText(issue.minimum, issue.origin)}`;
@@ -165,6 +185,14 @@ function sizeText(size: number | bigint, origin: string): string {
   return `${size} ${noun}${Number(size) === 1 ? "" : "s"}`;
 }
 
+/** What may be a URL with a password in it. */
+const URL_LIKE = /@|:\/\//;
+
+/** A text as a message may show it. */
+export function shownText(text: string): string {
+  return URL_LIKE.test(text) ? '"…"' : quote(text);
+}
+
 const SECRET_PLACE = /key|token|secret|credential|password/i;
 
 /**
@@ -176,7 +204,7 @@ function valueText(value: unknown, place: Path): string {
   if (typeof value === "object" && value !== null) return "a mapping";
   const secret = place.some((part) => typeof part === "string" && SECRET_PLACE.test(part));
   if (secret || String(value).includes("whsec_")) return "this value";
-  return typeof value === "string" ? quote(value) : String(value);
+  return typeof value === "string" ? shownText(value) : String(value);
 }
 
 function unknownKeyMessage(key: string, known: readonly string[]): string {
@@ -188,14 +216,18 @@ function unknownKeyMessage(key: string, known: readonly string[]): string {
 
 /** The keys that an object at this place may have, over all alternatives; in ascending order. */
 function keysAt(shape: z.ZodType, path: Path): readonly string[] {
+  const keys = shapesAt(shape, path).flatMap((each) =>
+    each instanceof z.ZodObject ? Object.keys(each.shape) : [],
+  );
+  return [...new Set(keys)].toSorted();
+}
+
+function shapesAt(shape: z.ZodType, path: Path): readonly z.core.$ZodType[] {
   let shapes = alternatives(shape);
   for (const part of path) {
     shapes = shapes.flatMap((each) => alternatives(childOf(each, part)));
   }
-  const keys = shapes.flatMap((each) =>
-    each instanceof z.ZodObject ? Object.keys(each.shape) : [],
-  );
-  return [...new Set(keys)].toSorted();
+  return shapes;
 }
 
 function childOf(shape: z.core.$ZodType, part: string | number): z.core.$ZodType | null {

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { type Cidr, familyOf, parseAddress, parseCidr, prefixLengthOf } from "../core/cidr.ts";
-import { quote } from "../core/problem.ts";
 import { alibabaSubnetShape, awsSubnetShape } from "../sources/subnet-shape.ts";
 import { familyShape } from "../targets/settings.ts";
+import { shownText } from "./problems.ts";
 
 /*
  * The shapes of the configuration file, part by part. `config.ts` parses each part on its own, so
@@ -253,7 +253,7 @@ const dnsNameShape = z.string().transform((text, context): string => {
   const name = text.toLowerCase().replace(/\.$/, "");
   const problem = dnsNameProblem(name);
   if (problem === null) return name;
-  const message = `Cannot use name ${quote(text)}: ${problem}`;
+  const message = `Cannot use name ${shownText(text)}: ${problem}`;
   context.issues.push({ code: "custom", message, input: text });
   return z.NEVER;
 });

@@ -10,10 +10,13 @@ import {
 } from "../core/outside.ts";
 import { alibabaSubnetShape, awsSubnetShape } from "../sources/subnet-shape.ts";
 import { boundsOf, refuseMixedBounds, widestOf } from "./cluster.ts";
-import { type Path, type Reader, unknownMessage } from "./problems.ts";
+import { type Path, type Reader, shownText, unknownMessage } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
 import { dnsItemShape, dnsShape, sourceShapes, subnetsShape } from "./shape.ts";
 
+/** The keys that say what an item of `from` is; `cluster` belongs to two of them. */
+const SOURCE_KINDS = ["dns", "nodes", "pods", "static", "subnets"] as const;
+const PLAIN_NAME = /^[A-Za-z0-9.-]{1,253}$/;
 const DNS_INTERVAL_DEFAULT_MS = 60_000;
 
 export interface SourceContext {
@@ -26,6 +29,14 @@ export function parseSource(raw: unknown, at: Path, context: SourceContext): Sou
   const { reader } = context;
   const given = recordOf(raw);
   if (isRecord(raw)) refuseUnknownCluster(given.cluster, [...at, "cluster"], context);
+  const kinds = SOURCE_KINDS.filter((kind) => given[kind] !== undefined);
+  if (kinds.length > 1) {
+    const message =
+      `Cannot take ${kinds.join(" and ")} from one item: an item is of one kind of source; write ` +
+      "an item for each";
+    reader.add(at, message);
+    return null;
+  }
   if (given.static !== undefined) {
     const parsed = reader.check(sourceShapes.static, raw, at);
     return parsed && { kind: "static", cidrs: sortCidrs(parsed.static) };
@@ -75,6 +86,12 @@ function parseSubnets(raw: unknown, at: Path, reader: Reader): Source | null {
 
 /** The key of the id says whose subnet it is, and so which other keys there may be. */
 function parseSubnet(raw: unknown, at: Path, reader: Reader): Subnet | null {
+  if (typeof raw === "string") {
+    const example = raw.startsWith("vsw-")
+      ? "{ alibaba: vsw-…, region: cn-beijing }"
+      : "{ aws: subnet-…, region: eu-west-1 }";
+    return refuseText(raw, { at, reader, example });
+  }
   const { alibaba, aws } = recordOf(raw);
   if (isRecord(raw) && (alibaba === undefined) === (aws === undefined)) {
     const message =
@@ -98,6 +115,10 @@ function parseDns(raw: unknown, at: Path, reader: Reader): Source | null {
   const parsed = reader.check(dnsShape, raw, at);
   refuseMixedBounds(recordOf(raw).bounds, [...at, "bounds"], reader);
   const names = itemsOf(recordOf(raw).dns).map((item, index): DnsName | null => {
+    if (typeof item === "string") {
+      const example = `{ name: ${PLAIN_NAME.test(item) ? item : "nat.example.com"} }`;
+      return refuseText(item, { at: [...at, "dns", index], reader, example });
+    }
     const found = reader.check(dnsItemShape, item, [...at, "dns", index]);
     if (found === null) return null;
     const families = found.family === undefined ? FAMILIES : [found.family];
@@ -110,6 +131,16 @@ function parseDns(raw: unknown, at: Path, reader: Reader): Source | null {
     names: byKey(names.filter((name) => name !== null)),
     bounds: boundsOf(parsed.bounds ?? ["public"]),
   };
+}
+
+/** Where people write the name of a thing alone, whose settings have nowhere to stand then. */
+function refuseText(
+  text: string,
+  options: { readonly at: Path; readonly reader: Reader; readonly example: string },
+): null {
+  const { at, reader, example } = options;
+  reader.add(at, `Cannot use ${shownText(text)}: it is text alone; write it like ${example}`);
+  return null;
 }
 
 /** In ascending order of key: the order of the file says nothing. */

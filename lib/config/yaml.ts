@@ -1,4 +1,13 @@
-import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+} from "yaml";
 import { type ConfigReading, parseConfig } from "../config.ts";
 import type { Problem } from "../core/snapshot.ts";
 import { type Path, pathText } from "./problems.ts";
@@ -27,6 +36,11 @@ export function parseYamlConfig(text: string): ConfigReading {
     message: `Cannot read YAML: ${error.message}${positionText(lines, error.pos[0])}`,
   }));
   if (broken.length > 0) return { kind: "invalid", problems: broken };
+  const star = findStar(document);
+  if (star !== null) {
+    const message = `Cannot read YAML: ${star.message}${positionText(lines, star.offset)}`;
+    return { kind: "invalid", problems: [{ path: "", message }] };
+  }
   const value = toValue(document);
   if (value.kind === "invalid") return value;
   const reading = parseConfig(value.value);
@@ -42,6 +56,23 @@ export function parseYamlConfig(text: string): ConfigReading {
 type Value =
   | { readonly kind: "value"; readonly value: unknown }
   | { readonly kind: "invalid"; readonly problems: readonly Problem[] };
+
+/** An unquoted `*.example.com` is, to YAML, a reference to something that was given this name. */
+function findStar(document: Document) {
+  const named = new Set<string>();
+  const stars: { readonly message: string; readonly offset: number }[] = [];
+  visit(document, {
+    Value(_key, { anchor }) {
+      if (anchor !== undefined) named.add(anchor);
+    },
+    Alias(_key, { source, range }) {
+      if (named.has(source)) return;
+      const message = `nothing was named &${source}; put names that begin with * in quotes`;
+      stars.push({ message, offset: range?.[0] ?? 0 });
+    },
+  });
+  return stars[0] ?? null;
+}
 
 function toValue(document: Document): Value {
   try {

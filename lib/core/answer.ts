@@ -1,5 +1,6 @@
 import { addressSet } from "./aggregate.ts";
 import { type Cidr, familyOf } from "./cidr.ts";
+import { waitsToBegin } from "./due.ts";
 import type { List, Policy } from "./list.ts";
 import { type Membership, membersOf, type Snapshots, selectsNode } from "./members.ts";
 import type { Traits } from "./observation.ts";
@@ -148,6 +149,7 @@ function reasonWait({ report, slot, traits }: AgainQuestion, now: Instant): read
     default:
       if (report.state === "failed") return [];
   }
+  if (waitsToBegin(report)) return [];
   // Whatever stands before them: a withheld removal must not slow an addition down.
   const settles = Object.values(slot?.entries ?? {})
     .map((since) => since + traits.settleMs)

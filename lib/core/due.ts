@@ -4,7 +4,7 @@ import type { Membership } from "./members.ts";
 import { outsideKey } from "./outside.ts";
 import { REMOVED_MEMORY_MS } from "./plan.ts";
 import type { Instant, Slot } from "./record.ts";
-import type { TargetErrorKind } from "./report.ts";
+import type { ListReport, TargetErrorKind } from "./report.ts";
 import { isMissingMembers, type Voice } from "./voice.ts";
 
 /** A resync reads every target at least this often, whatever its record says. */
@@ -55,7 +55,20 @@ export function desiredDigest(membership: Membership): string {
   const unread = membership.voices.flatMap((voice) =>
     "source" in voice && isMissingMembers(voice) ? [{ source: voice.source }] : [],
   );
-  return digestOf({ cidrs, refused: membership.refused, unlooked, unread });
+  // What begins whole may begin once the last of them was heard, even of nobody.
+  const silent = membership.voices.filter(
+    (voice) => "cluster" in voice && voice.kind === "not-heard",
+  );
+  return digestOf({ cidrs, refused: membership.refused, unlooked, unread, silent });
+}
+
+/**
+ * Whether a list that may only begin whole waits for somebody. What is missing waits with it, so no
+ * look and no delivery brings it about before that one was heard, which changes the digest.
+ */
+export function waitsToBegin({ reason, owned }: Pick<ListReport, "reason" | "owned">): boolean {
+  // Elsewhere nothing is withheld where nothing is ours, or only what nobody knows is missing.
+  return owned === 0 && (reason === "not-heard" || reason === "out-of-scope");
 }
 
 export interface DueQuestion {
@@ -64,6 +77,8 @@ export interface DueQuestion {
   readonly desired: string;
   readonly voices: readonly Voice[];
   readonly now: Instant;
+  /** How long an entry that was read back takes to come into effect. */
+  readonly settleMs: number;
   /**
    * Whether this run may remove (resync). A webhook only adds and has no business with departures.
    */
@@ -84,7 +99,9 @@ export function isDue(slot: Slot | null, question: DueQuestion): boolean {
   if (state === "failed") return true;
   if (state === "pending" && reason !== "grace") return true;
   // A worse state may stand before them: what is missing, and what could not be trusted until now.
-  if (slot.report.add.length > 0 || doubtIsOver(slot, question.now)) return true;
+  const isMissing = slot.report.add.length > 0 && !waitsToBegin(slot.report);
+  if (isMissing || doubtIsOver(slot, question.now)) return true;
+  if (isSettling(slot, question)) return true;
   if (!question.removes) return false;
   if (Math.abs(question.now - slot.checkedAt) >= CHECK_INTERVAL_MS) return true;
   return departureIsDue(slot, question);
@@ -100,6 +117,11 @@ function doubtIsOver(slot: Slot, now: Instant): boolean {
   return Object.values(slot.entries).some((since) => since > slot.checkedAt && now >= since);
 }
 
+// Until an entry is in effect it is looked after, whatever worse state stands before that.
+function isSettling(slot: Slot, { now, settleMs }: DueQuestion): boolean {
+  return Object.values(slot.entries).some((since) => now - since < settleMs && since <= now);
+}
+
 // What fails for want of room must not wait with its departures, which make room.
 function answers(slot: Slot): boolean {
   const { reason } = slot.report;
@@ -112,7 +134,9 @@ function departureIsDue(slot: Slot, question: DueQuestion): boolean {
     // A removal whose outcome is unknown is looked at again once it can no longer be on its way.
     if (removedAt !== undefined) return question.now - removedAt >= REMOVED_MEMORY_MS;
     const at = departureAt(question, since);
-    return at <= question.now && at >= slot.judgedAt;
+    // What others take the place of waits until these are in effect.
+    const moments = [at, Math.max(at, since + question.settleMs)];
+    return moments.some((moment) => moment <= question.now && moment >= slot.judgedAt);
   });
 }
 

@@ -21,8 +21,8 @@ export interface FeedContent {
 }
 
 /**
- * Where the content of a list's feed is kept. The first of its former names decides, so that a
- * renamed list keeps its feed, as it keeps its container elsewhere.
+ * What a list's feed is called, and where it begins. The first of its former names decides, so that
+ * a renamed list keeps its feed, as it keeps its container elsewhere.
  */
 export function feedNameOf({ list, formerly }: Pick<Owner, "list" | "formerly">): string {
   return formerly[0] ?? list;

@@ -65,16 +65,24 @@ export function membersOf(list: List, snapshots: Snapshots, options: MembersOpti
   const members: Member[] = [];
   const refused: Refusal[] = [];
   const refusedMembers: Member[] = [];
+  const useful = new Set<string>();
+  const useless = new Map<string, Refusal[]>();
   for (const source of list.sources) {
-    for (const { member, reason } of candidatesOf(source, snapshots, options)) {
-      if (reason === null) members.push(member);
-      else {
-        refused.push(refusal(member, reason));
-        refusedMembers.push(member);
+    for (const { member, reason, key } of candidatesOf(source, snapshots, options)) {
+      if (reason === null) {
+        members.push(member);
+        if (key !== undefined) useful.add(key);
+        continue;
       }
+      const one = refusal(member, reason);
+      refused.push(one);
+      refusedMembers.push(member);
+      if (key !== undefined) useless.set(key, [...(useless.get(key) ?? []), one]);
     }
   }
-  return { members, refused, refusedMembers, voices: voicesOf(list, snapshots, options) };
+  for (const key of useful) useless.delete(key);
+  const voices = voicesOf(list, snapshots, { ...options, refused: useless });
+  return { members, refused, refusedMembers, voices };
 }
 
 /** The refusal of one member. */
@@ -96,6 +104,8 @@ export function selectsNode(list: List, cluster: string, node: Node): boolean {
 interface Candidate {
   readonly member: Member;
   readonly reason: RefusalReason | null;
+  /** Of the outside source that gave it. */
+  readonly key?: string;
 }
 
 function candidatesOf(
@@ -121,13 +131,13 @@ function candidatesOf(
       return source.subnets.flatMap((subnet) =>
         answersOf(subnet, options).map(({ cidr }) => {
           const reason = refusalOf(cidr, { bounds: null, widest: source.widest });
-          return { member: outsideMember(subnet, cidr), reason };
+          return { member: outsideMember(subnet, cidr), reason, key: outsideKey(subnet) };
         }),
       );
     case "dns":
       return source.names.flatMap((name) =>
         nameCandidates(answersOf(name, options), source.bounds).map(({ cidr, reason }) => {
-          return { member: outsideMember(name, cidr), reason };
+          return { member: outsideMember(name, cidr), reason, key: outsideKey(name) };
         }),
       );
     default:

@@ -15,6 +15,8 @@ export interface ObservedEntry {
    */
   readonly text: string | null;
   readonly effect: "allow" | "deny";
+  /** The backend says itself that the entry is not in effect yet. */
+  readonly arriving?: boolean;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type AddressSet, addressSet, aggregate } from "./aggregate.ts";
-import { type Cidr, familyOf, sortCidrs } from "./cidr.ts";
+import { type Cidr, familyOf, parseCidr, prefixLengthOf, sortCidrs } from "./cidr.ts";
 import { type Owner, ownership } from "./marker.ts";
 import type { Capacity, Observation, ObservedEntry, Traits } from "./observation.ts";
 import type { Clocks, Instant } from "./record.ts";
@@ -15,6 +15,8 @@ export interface PlanQuestion {
   readonly owner: Owner;
   /** What we removed, and when. */
   readonly removed: Clocks;
+  /** Since when desired entries were read back: where room is short, who was there comes first. */
+  readonly known: Clocks;
   readonly now: Instant;
   /** The backend has refused for want of room in this run. */
   readonly full: boolean;
@@ -52,6 +54,8 @@ export interface Plan {
    * covers, by that entry. They can only be written by the call that removes it.
    */
   readonly replacements: ReadonlyMap<Cidr, readonly Cidr[]>;
+  /** Those of `unwanted` that cover a desired address: others take their place first. */
+  readonly spanning: ReadonlySet<string>;
   /** Whether all that counts as ours bears our marker, beside it or as its container's name. */
   readonly marked: boolean;
   /** Desired addresses that a foreign deny entry beats. */
@@ -61,6 +65,8 @@ export interface Plan {
    * gone.
    */
   readonly late: readonly Cidr[];
+  /** Removed by us a moment ago and not desired, whether the read shows them or not. */
+  readonly gone: readonly Cidr[];
   /** Everything that allows, whoever's. */
   readonly total: number;
   /** Desired entries that what was read covers, in whatever shape. */
@@ -84,6 +90,9 @@ export function planChanges(question: PlanQuestion): Plan {
   const wanted = addressSet(desired);
   const present = observation.entries.filter((entry) => !isLateRead(entry, question));
   const late = observation.entries.filter((entry) => isLateRead(entry, question));
+  const lateCidrs = sortCidrs(late.map((entry) => entry.cidr)).filter(
+    (cidr) => !wanted.covers(cidr),
+  );
   const split = splitByOwner(present, traits, question.owner);
   const denied = addressSet(split.denied);
   const owned = sortCidrs(split.owned);
@@ -95,7 +104,7 @@ export function planChanges(question: PlanQuestion): Plan {
   const kept = addressSet([...good, ...borrowed]);
   const uncovered = desired.filter((cidr) => !kept.covers(cidr));
   const coverage = addressSet([...owned, ...borrowed]);
-  const { add, unfit } = fit(uncovered, { question, good, unwanted, kept });
+  const { add, unfit } = fit(uncovered, { question, good, unwanted, late: lateCidrs, kept });
   const reached = addressSet([...owned, ...borrowed, ...add]);
   const narrowing = replacementsOf(unwanted, { question, added: add.length });
   return {
@@ -109,9 +118,11 @@ export function planChanges(question: PlanQuestion): Plan {
     unwanted,
     removable: removableOf(unwanted, { desired, kept, replacements: narrowing.replacements }),
     replacements: narrowing.replacements,
+    spanning: new Set(unwanted.filter((cidr) => wanted.overlaps(cidr))),
     marked: split.marked,
     shadowed: desired.filter((cidr) => denied.overlaps(cidr)),
-    late: sortCidrs(late.map((entry) => entry.cidr)).filter((cidr) => !wanted.covers(cidr)),
+    late: lateCidrs,
+    gone: goneOf(question).filter((cidr) => !wanted.covers(cidr)),
     total: split.owned.length + split.others.length,
     covered: desired.filter((cidr) => coverage.covers(cidr)),
     size: desired.filter((cidr) => reached.covers(cidr)).length,
@@ -123,10 +134,18 @@ export function planChanges(question: PlanQuestion): Plan {
  * Whether this is an entry that we removed a moment ago: the read may lag, or the removal may still
  * be on its way. Counting it as absent makes a desired one be added again, which is harmless.
  */
-function isLateRead(entry: ObservedEntry, question: PlanQuestion): boolean {
-  const removedAt = question.removed[entry.cidr];
-  // A time from a clock that ran ahead must not count for ever.
-  return removedAt !== undefined && Math.abs(question.now - removedAt) < REMOVED_MEMORY_MS;
+function isLateRead(entry: ObservedEntry, { removed, now }: PlanQuestion): boolean {
+  return isRecent(removed[entry.cidr], now);
+}
+
+// A time from a clock that ran ahead must not count for ever.
+function isRecent(removedAt: Instant | undefined, now: Instant): boolean {
+  return removedAt !== undefined && Math.abs(now - removedAt) < REMOVED_MEMORY_MS;
+}
+
+function goneOf({ removed, now }: PlanQuestion): readonly Cidr[] {
+  const recent = Object.entries(removed).filter(([, at]) => isRecent(at, now));
+  return sortCidrs(recent.flatMap(([text]) => parseCidr(text) ?? []));
 }
 
 /** What of an observation is ours. */
@@ -179,25 +198,39 @@ function fit(
     readonly question: PlanQuestion;
     readonly good: readonly Cidr[];
     readonly unwanted: readonly Cidr[];
+    /** Removed a moment ago and still shown: what is inside them cannot be written beside them. */
+    readonly late: readonly Cidr[];
     readonly kept: AddressSet;
   },
 ): Fitting {
   const { question, good, kept } = found;
   const { desired, observation, traits, full } = question;
   // Where entries may not overlap, a piece of a broader entry of ours cannot be written beside it.
-  const blocked = addressSet(traits.overlap ? [] : found.unwanted);
+  const blocked = addressSet(traits.overlap ? [] : [...found.unwanted, ...found.late]);
   const free = (cidrs: readonly Cidr[]) => cidrs.filter((cidr) => !blocked.overlaps(cidr));
-  const addable = free(uncovered);
+  const addable = longestFirst(free(uncovered), question.known);
   const { capacity } = observation;
   // What stands inside an entry goes with its addition, where both may not stand.
   const parts = traits.overlap ? [] : good;
   const single = intoRoom(priced(addable, parts), capacity);
   if ((single.unfit.length === 0 && !full) || !traits.ranges) return single;
-  const merged = priced(free(aggregate(desired)), parts).filter(
+  const whole = aggregate(desired);
+  // Whatever a configuration says: everything is never an entry.
+  if (whole.some((cidr) => prefixLengthOf(cidr) === 0)) return single;
+  const merged = priced(free(whole), parts).filter(
     ({ cidr, costs }) => !kept.covers(cidr) || costs < 0,
   );
   const sum = merged.reduce((total, { costs }) => total + costs, 0);
   return sum < addable.length ? intoRoom(merged, capacity) : single;
+}
+
+/**
+ * Those that were read back before, the longest first, then the others in their order. A read that
+ * is late must not give the place of one that is there to one that is new.
+ */
+function longestFirst(cidrs: readonly Cidr[], known: Clocks): readonly Cidr[] {
+  const since = (cidr: Cidr) => known[cidr] ?? Number.MAX_SAFE_INTEGER;
+  return cidrs.toSorted((a, b) => since(a) - since(b));
 }
 
 interface Priced {
@@ -251,7 +284,9 @@ function replacementsOf(
   const replacements = new Map<Cidr, readonly Cidr[]>();
   const unfit: Cidr[] = [];
   if (traits.overlap) return { replacements, unfit };
-  let room = Math.min(...observation.capacity.map(({ limit, used }) => limit - used)) - found.added;
+  const left = Math.min(...observation.capacity.map(({ limit, used }) => limit - used));
+  // An object that is fuller than its limit takes what makes it no fuller.
+  let room = Math.max(0, left - found.added);
   for (const cidr of unwanted) {
     const inside = addressSet([cidr]);
     // Nothing else covers them: it would overlap.

@@ -42,6 +42,8 @@ const NAME_MEMORY_MS = 3_600_000;
 const STALE_AFTER_MS = 900_000;
 /** Most that is kept of one source; those that stand longest stay. */
 const ANSWERS_MAX = 500;
+/** Beyond so many, a name that is never read whole forgets, too. */
+const PARTLY_READ_ANSWERS_MAX = 100;
 
 const NOTHING: SourceReading = { readAt: null, answers: [], free: null, trouble: null };
 
@@ -70,7 +72,8 @@ export function askedAt(reading: SourceReading): Instant {
 
 /**
  * What is known after asking at `at`. A subnet is what it last said; a name is all that it said
- * within the last hour. A failure takes nothing away, and no source ever becomes empty.
+ * within the last hour. A failure takes nothing away, and no source ever becomes empty. Only where
+ * half of a name never answers does its other half forget beyond {@link PARTLY_READ_ANSWERS_MAX}.
  */
 export function nextReading(
   source: OutsideSource,
@@ -90,11 +93,38 @@ export function nextReading(
     .map((answer) => ({ ...answer, seenAt: Math.min(answer.seenAt, at) }));
   if (outcome.kind === "failed") {
     const trouble = { at, message: outcome.message };
-    return { ...before, answers: ordered([...fresh, ...others]), trouble };
+    const spare = fresh.length + others.length - PARTLY_READ_ANSWERS_MAX;
+    // Nothing was learnt where nobody answered, so nothing was left out either.
+    const left = fresh.length === 0 ? others : withoutForgotten(source, others, { spare, at });
+    return { ...before, answers: ordered([...fresh, ...left]), trouble };
   }
   assert(fresh.length > 0, "a good answer names something");
-  const kept = others.filter((answer) => isRemembered(source, answer, at));
+  const unheardMs = unheardFor(source, before, at);
+  const kept = others
+    .map((answer) => ({ ...answer, seenAt: Math.min(answer.seenAt + unheardMs, at) }))
+    .filter((answer) => isRemembered(source, answer, at));
   return { readAt: at, answers: ordered([...fresh, ...kept]), free: outcome.free, trouble: null };
+}
+
+/**
+ * How much of the time since the last good answer says nothing: after an outage, that an address
+ * was not given for an hour means only that nobody asked, or nobody answered.
+ */
+function unheardFor(source: OutsideSource, before: SourceReading, at: Instant): number {
+  const gapMs = at - (before.readAt ?? at);
+  return gapMs > staleAfterMs(source) ? gapMs - KEPT_INTERVAL_MS : 0;
+}
+
+/** Without as many as are to spare of those that nobody gave for too long, the oldest first. */
+function withoutForgotten(
+  source: OutsideSource,
+  answers: readonly Answer[],
+  { spare, at }: { readonly spare: number; readonly at: Instant },
+): readonly Answer[] {
+  const old = answers.filter((answer) => !isRemembered(source, answer, at));
+  const oldest = old.toSorted((a, b) => a.seenAt - b.seenAt).slice(0, Math.max(0, spare));
+  const going = new Set(oldest);
+  return answers.filter((answer) => !going.has(answer));
 }
 
 function isRemembered(source: OutsideSource, answer: Answer, at: Instant): boolean {
@@ -112,9 +142,14 @@ function ordered(answers: readonly Answer[]): readonly Answer[] {
   return sorted.filter((answer) => oldest.has(answer));
 }
 
-/** Whether a reading says anything new, or the one that is held grows old. */
+/** Whether a reading says anything new, or anything of the one that is held grows old. */
 export function isWorthKeeping(held: SourceReading | null, next: SourceReading): boolean {
   if (held === null || textOf(held) !== textOf(next)) return true;
+  // Of many that are given by turns, each is counted from when it was last given itself.
+  const seenAt = new Map(held.answers.map((answer) => [answer.cidr, answer.seenAt]));
+  const isOld = (answer: Answer) =>
+    Math.abs(answer.seenAt - (seenAt.get(answer.cidr) ?? 0)) >= KEPT_INTERVAL_MS;
+  if (next.answers.some(isOld)) return true;
   return Math.abs(askedAt(next) - askedAt(held)) >= KEPT_INTERVAL_MS;
 }
 

@@ -79,7 +79,7 @@ export interface ListReport {
   readonly refused: readonly Refusal[];
   /** The pool with the least room, or null where no limit is known. */
   readonly capacity: { readonly used: number; readonly limit: number } | null;
-  /** ISO 8601; when the target was last read. */
+  /** ISO 8601; when the target was last read, 1970 when it never was. */
   readonly checkedAt: string;
 }
 
@@ -125,7 +125,7 @@ export function blankReport(list: string, target: string): ListReport {
     target,
     state: "pending",
     reason: "batch",
-    message: `"${list}" was not looked at yet`,
+    message: `"${list}" was not looked at yet; run sync, or serve, which does it by itself`,
     desired: 0,
     owned: 0,
     borrowed: 0,

@@ -43,7 +43,8 @@ export function unheardOf(list: List, voices: readonly Voice[]): Silence | null 
   for (const voice of voices) {
     if (voice.kind === "heard" || voice.kind === "retired" || voice.kind === "stale") continue;
     if ("cluster" in voice) return clusterSilence(voice, what);
-    if (voice.heardAt === null) return sourceSilence(voice, what);
+    // What was read once counts, whatever failed since; what the list may not hold does not.
+    if (voice.heardAt === null || voice.refused) return sourceSilence(voice, what);
   }
   return null;
 }

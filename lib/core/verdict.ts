@@ -74,22 +74,35 @@ export function judge(question: Case): Verdict {
     traits,
     owner,
     removed,
+    known: memory?.entries ?? {},
     now,
     full,
   });
-  const plan = partOf(question) === null ? planned : { ...planned, add: [], unfit: [] };
+  const plan = beginningOf(question, planned);
   const keepsSurplus = list.removal.policy === "add-only";
   const unwanted = keepsSurplus
     ? {}
-    : nextClocks(memory?.unwanted, [...plan.unwanted, ...plan.late], now);
+    : {
+        ...nextClocks(memory?.unwanted, [...plan.unwanted, ...plan.late], now),
+        ...heldBack(plan, now),
+      };
   const sizes = nextSizes(memory?.sizes ?? [], plan.size, now);
   const shadowed = new Set<string>(plan.shadowed);
   const usable = plan.covered.filter((cidr) => !shadowed.has(cidr));
-  const entries = { ...nextClocks(memory?.entries, usable, now), ...doubtsOf(question, usable) };
+  const settled = { ...memory?.entries, ...arrivals(observation, usable, now) };
+  const entries = { ...nextClocks(settled, usable, now), ...doubtsOf(question, usable) };
   const departures = judgeDepartures(question, { plan, unwanted, sizes });
   const refused = [...question.membership.refused, ...desired.refused];
   const report = reportOf(question, { plan, desired, unwanted, entries, departures, refused });
   return { plan, go: departures.go, unwanted, entries, sizes, report };
+}
+
+/** The plan, without additions that would begin with a part what must begin whole. */
+function beginningOf(question: Case, plan: Plan): Plan {
+  if (partOf(question) !== null) return { ...plan, add: [], unfit: [] };
+  const begins = question.traits.beginsWhole === true && question.observation.revision === null;
+  // As many as there is room for are a part, too, and readers may hold others.
+  return begins && plan.unfit.length > 0 ? { ...plan, add: [] } : plan;
 }
 
 /** Why what is known by now may not be written as the beginning of a list; null when it may. */
@@ -101,6 +114,16 @@ function partOf({ list, membership, observation, traits }: Case): Silence | null
 /** Keeps the clocks of what is still there, starts those that are new, forgets the rest. */
 function nextClocks(clocks: Clocks | undefined, cidrs: readonly Cidr[], now: Instant): Clocks {
   return Object.fromEntries(sortCidrs(cidrs).map((cidr) => [cidr, clocks?.[cidr] ?? now]));
+}
+
+/** What the backend is still bringing into effect counts from now, at every look anew. */
+function arrivals(observation: Observation, usable: readonly Cidr[], now: Instant): Clocks {
+  const arriving = observation.entries.filter((entry) => entry.arriving === true);
+  if (arriving.length === 0) return {};
+  const onTheWay = addressSet(arriving.map(({ cidr }) => cidr));
+  return Object.fromEntries(
+    usable.filter((cidr) => onTheWay.overlaps(cidr)).map((cidr) => [cidr, now]),
+  );
 }
 
 /** Until then, an entry that is there may still be taken away by a removal of ours. */
@@ -129,7 +152,10 @@ function judgeDepartures(
   const { list, membership, now } = question;
   const { plan, unwanted } = found;
   const clocked = plan.unwanted.filter((cidr) => unwanted[cidr] !== undefined);
-  const over = clocked.filter((cidr) => now >= graceEnd(list, unwanted[cidr] ?? now));
+  const over = clocked.filter((cidr) => {
+    const since = unwanted[cidr] ?? now;
+    return now >= Math.max(graceEnd(list, since), since + settlingOf(question, plan, cidr));
+  });
   const silence = silenceOf(list, membership.voices, over.length);
   if (silence !== null && over.length > 0) return { mayGo: [], go: [], withheld: silence };
   const mayGo = over.filter(
@@ -156,6 +182,20 @@ function judgeDepartures(
   return answer.kind === "withheld"
     ? { mayGo, go: [], withheld: answer }
     : { mayGo, go: answer.go, withheld: null };
+}
+
+/**
+ * An entry that still covers a desired address by itself has all its time before it: the clock
+ * begins when what takes its place was read back.
+ */
+function heldBack(plan: Plan, now: Instant): Clocks {
+  const held = plan.unwanted.filter((cidr) => !plan.removable.has(cidr));
+  return Object.fromEntries(held.map((cidr) => [cidr, now]));
+}
+
+/** What takes its place must be in effect before it goes, where both can stand. */
+function settlingOf({ traits }: Case, plan: Plan, cidr: Cidr): number {
+  return plan.spanning.has(cidr) && !plan.replacements.has(cidr) ? traits.settleMs : 0;
 }
 
 /** When the grace of an entry unwanted since then ends. */

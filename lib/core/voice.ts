@@ -11,6 +11,7 @@ import type { MembersOptions, Snapshots } from "./members.ts";
 import { type OutsideSource, outsideKey, outsideName } from "./outside.ts";
 import { type SourceReading, staleAfterMs } from "./reading.ts";
 import type { Instant } from "./record.ts";
+import type { Refusal } from "./report.ts";
 import type { Scope } from "./snapshot.ts";
 
 /**
@@ -30,7 +31,7 @@ export type ClusterVoice =
 export type SourceVoice =
   /** The good answer that was asked for at `receivedAt` is the last word. */
   | { readonly kind: "heard"; readonly source: string; readonly receivedAt: Instant }
-  /** Never read, vanished, or the last attempt failed. */
+  /** Never read, vanished, the last attempt failed, or it gave nothing that the list may hold. */
   | {
       readonly kind: "not-heard";
       readonly source: string;
@@ -38,6 +39,8 @@ export type SourceVoice =
       readonly message: string | null;
       /** For so long that members may be missing, and not only too many. */
       readonly lasting: boolean;
+      /** It answers, and the list may hold none of its answers. */
+      readonly refused?: true;
     }
   /** Nobody has asked for too long. */
   | { readonly kind: "stale"; readonly source: string; readonly heardAt: Instant };
@@ -51,19 +54,25 @@ export function isMissingMembers(voice: Voice): boolean {
   return voice.kind === "stale" || (voice.kind === "not-heard" && voice.lasting);
 }
 
-/** One for each cluster of a list, in ascending order, then for each outside source. */
+/**
+ * One for each cluster of a list, in ascending order, then for each outside source. `refused` are
+ * the answers of those, by key, of which the list may hold none.
+ */
 export function voicesOf(
   list: List,
   snapshots: Snapshots,
-  options: MembersOptions,
+  options: MembersOptions & { readonly refused: ReadonlyMap<string, readonly Refusal[]> },
 ): readonly Voice[] {
-  const { policy, readings, now } = options;
+  const { policy, readings, refused, now } = options;
   const clusters = clustersOf(list).map((name) =>
     clusterVoiceOf(list, clusterOf(policy, name), { snapshots, now }),
   );
-  const sources = outsidesOf([list]).map((source) =>
-    sourceVoiceOf(source, readings[outsideKey(source)] ?? null, now),
-  );
+  const sources = outsidesOf([list]).map((source) => {
+    const key = outsideKey(source);
+    const voice = sourceVoiceOf(source, readings[key] ?? null, now);
+    const refusals = refused.get(key) ?? [];
+    return refusals.length === 0 ? voice : refusedVoice(voice, { list, source, refusals });
+  });
   return [...clusters, ...sources];
 }
 
@@ -101,6 +110,40 @@ function sourceVoiceOf(
   }
   if (isOld) return { kind: "stale", source: name, heardAt: heard };
   return { kind: "heard", source: name, receivedAt: heard };
+}
+
+const REFUSALS_SHOWN_MAX = 3;
+
+/**
+ * A name whose servers answer 0.0.0.0 or addresses of another network, or a subnet that is too
+ * wide, has said nothing that tells what may go: what it gave before stays.
+ */
+function refusedVoice(
+  voice: SourceVoice,
+  found: {
+    readonly list: List;
+    readonly source: OutsideSource;
+    readonly refusals: readonly Refusal[];
+  },
+): SourceVoice {
+  const { list, source, refusals } = found;
+  const shown = refusals.slice(0, REFUSALS_SHOWN_MAX);
+  const more = refusals.length > shown.length ? ", …" : "";
+  const answers = shown.map(({ address, reason }) => `${address} (${reason})`).join(", ");
+  const setting = source.kind === "name" ? "bounds" : "widest";
+  const message =
+    `Cannot take any of its addresses for "${list.name}": ${answers}${more}; see who answers ` +
+    `there, or correct "${setting}"`;
+  const known = voice.kind === "not-heard" ? voice.message : null;
+  const heard = voice.kind === "heard" ? voice.receivedAt : voice.heardAt;
+  return {
+    kind: "not-heard",
+    source: voice.source,
+    heardAt: heard,
+    message: known ?? message,
+    lasting: true,
+    refused: true,
+  };
 }
 
 /**

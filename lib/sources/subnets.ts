@@ -31,6 +31,20 @@ const WAY_OUT: Readonly<Record<TargetErrorKind, (error: CloudError) => string>> 
   invalid: () => "check its region, id and endpoint",
 };
 
+/** Of codes of ours, where the way out of their kind leaves out what a person can do. */
+const WAY_OUT_OF: ReadonlyMap<string, string> = new Map([
+  [
+    "CredentialsProviderError",
+    "set AWS_ACCESS_KEY_ID, name a profile, or run under a role; it is tried again",
+  ],
+  [
+    "MissingCredentials",
+    "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or the subnet's " +
+      "credentials; it is tried again",
+  ],
+  ["TimeoutError", "it is tried again, for there was no answer in time"],
+]);
+
 /**
  * What a subnet consists of, in one attempt. A subnet that vanished is as good as unread: whether
  * it is gone, or only out of sight of these credentials, is for the operator to say.
@@ -48,7 +62,8 @@ export async function readSubnet(
     if (!isCloudError(thrown)) throw thrown;
     // Without the number of the request: what is said twice must read the same.
     const why = `${thrown.operation} ended in ${thrown.code}`;
-    return failed(`${doing}: ${why}; ${WAY_OUT[thrown.kind](thrown)}`);
+    const wayOut = WAY_OUT_OF.get(thrown.code) ?? WAY_OUT[thrown.kind](thrown);
+    return failed(`${doing}: ${why}; ${wayOut}`);
   }
   if (answer === null) {
     return failed(

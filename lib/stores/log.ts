@@ -9,6 +9,14 @@ const NUMBER_MAX = 999_999_999_999;
 const ENTRY_KEY = /\/([0-9]{12})\.json$/;
 const KEPT_MS = 24 * 3_600_000;
 const LOOKS_MAX = 10;
+const WAY_OUT = "restore it, or delete it while nothing else is running";
+// Without its newest object a feed would show an older list. Without any it shows none until it is
+// whole, and readers keep what they have.
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  feeds:
+    "restore it, or delete the whole folder, and those of the list's former names, while nothing " +
+    "else is running: never this object alone, or an older list is shown",
+};
 const TRIM_KEYS_MAX = 100_000;
 const TRIM_DELETES_MAX = 2_000;
 const TRIM_PARALLEL_MAX = 16;
@@ -61,6 +69,7 @@ export function openLog<T extends object>(options: {
   const { store, parse, world, render = (body) => body } = options;
   assert(!options.name.includes("/"), "the name of a log is one segment of its keys");
   const base = `${options.prefix}v1/${options.kind}/${options.name}/`;
+  const wayOut = WAYS_OUT[options.kind] ?? WAY_OUT;
 
   return {
     async newest() {
@@ -70,7 +79,7 @@ export function openLog<T extends object>(options: {
         const text = await store.get(first.key);
         // A trimmer was faster, and it leaves the newest: there is a newer one to be found.
         if (text === null) continue;
-        return { ...parseEntry(first.key, text, parse), ageMs: first.ageMs };
+        return { ...parseEntry(first.key, text, { parse, wayOut }), ageMs: first.ageMs };
       }
       throw new StoreError(
         `Cannot read log "${base}": the newest entry vanished ${LOOKS_MAX} times`,
@@ -131,10 +140,12 @@ const envelope = versioned.extend({
 function parseEntry<T>(
   key: string,
   text: string,
-  parse: (stored: unknown) => T,
+  options: { readonly parse: (stored: unknown) => T; readonly wayOut: string },
 ): Omit<LogEntry<T>, "ageMs"> {
+  const unreadable = (problem: string, cause: unknown) =>
+    new StoreError(`Cannot read "${key}": ${problem}; ${options.wayOut}`, { cause });
   const number = ENTRY_KEY.exec(key)?.[1];
-  if (number === undefined) throw unreadable(key, "not the name of an entry", { cause: undefined });
+  if (number === undefined) throw unreadable("not the name of an entry", undefined);
   const json = parseJson(text);
   // First, since nothing else is known about the shape of what is newer.
   const { data: known } = versioned.safeParse(json);
@@ -145,27 +156,16 @@ function parseEntry<T>(
     );
   }
   const parsed = envelope.safeParse(json);
-  if (!parsed.success) throw unreadable(key, "not an entry of a log", { cause: parsed.error });
+  if (!parsed.success) throw unreadable("not an entry of a log", parsed.error);
   const { version: _, writer, revision, ...stored } = parsed.data;
   if (revision !== NUMBER_MAX - Number(number)) {
-    throw unreadable(key, `revision ${revision} under another number`, { cause: undefined });
+    throw unreadable(`revision ${revision} under another number`, undefined);
   }
   try {
-    return { revision, writer, body: parse(stored) };
+    return { revision, writer, body: options.parse(stored) };
   } catch (error) {
-    throw unreadable(key, error instanceof Error ? error.message : String(error), { cause: error });
+    throw unreadable(error instanceof Error ? error.message : String(error), error);
   }
-}
-
-function unreadable(
-  key: string,
-  problem: string,
-  options: { readonly cause: unknown },
-): StoreError {
-  return new StoreError(
-    `Cannot read "${key}": ${problem}; restore it, or delete it while nothing else is running`,
-    options,
-  );
 }
 
 /** Whose write this is; null for what nobody here could have written. */

@@ -4,9 +4,17 @@ import type { AtlasConnection } from "../clouds/atlas.ts";
 import type { AwsConnection } from "../clouds/aws/session.ts";
 import type { TargetConfig } from "../core/list.ts";
 import type { World } from "../world.ts";
-import type { FeedClient } from "./feed.ts";
+import type { ContentLog } from "./feed/log.ts";
 import type { MemoryTargets } from "./memory.ts";
-import { endpointShape, isEndpoint, isReference, secretShape } from "./settings.ts";
+import {
+  endpointShape,
+  isEndpoint,
+  isPrivate,
+  isReference,
+  OPEN_WAY,
+  secretEndpointShape,
+  secretShape,
+} from "./settings.ts";
 import { TargetError } from "./target.ts";
 
 /** What anything outside is reached with. */
@@ -24,8 +32,8 @@ export interface ConnectionContext {
 export interface TargetContext extends ConnectionContext {
   /** Shared contents of the kind `memory`. */
   readonly memory: MemoryTargets;
-  /** The log of a feed, by its name there. */
-  readonly feed: (name: string) => Omit<FeedClient, "now">;
+  /** A log of feeds, by its name there. */
+  readonly feed: (name: string) => ContentLog;
 }
 
 /** A target, or an outside source: whom the sentences are about. */
@@ -143,7 +151,7 @@ function stsEndpoint(config: Named, context: ConnectionContext): string | null {
 
 /** Settings of every target of a vendor whose API asks for one token. */
 export const tokenSettings = {
-  endpoint: endpointShape.optional(),
+  endpoint: secretEndpointShape.optional(),
   /** Where the environment's is not meant. */
   token: secretShape.optional(),
 };
@@ -159,14 +167,14 @@ export function tokenConnection(vendor: {
     const [first] = vendor.variables;
     const variable = vendor.variables.find((name) => context.env[name]) ?? first;
     const reference = settings.token ?? `env:${variable}`;
-    const endpoint = resolveEndpoint(settings.endpoint ?? vendor.endpoint, config, context);
+    const endpoint = privateEndpoint(settings.endpoint ?? vendor.endpoint, config, context);
     return { endpoint, token: headerSecret(reference, config, context) };
   };
 }
 
 /** Settings of every target of MongoDB Atlas, besides its own. */
 export const atlasSettings = {
-  endpoint: endpointShape.optional(),
+  endpoint: secretEndpointShape.optional(),
   /** Of a service account, where that of the environment is not meant. */
   credentials: z
     .strictObject(
@@ -187,7 +195,7 @@ export function atlasConnection(
 ): AtlasConnection {
   const secret = (reference: string) => headerSecret(reference, config, context);
   return {
-    endpoint: resolveEndpoint(endpoint, config, context),
+    endpoint: privateEndpoint(endpoint, config, context),
     clientId: secret(credentials?.clientId ?? "env:MONGODB_ATLAS_CLIENT_ID"),
     clientSecret: secret(credentials?.clientSecret ?? "env:MONGODB_ATLAS_CLIENT_SECRET"),
   };
@@ -217,6 +225,13 @@ function resolveEndpoint(endpoint: string, config: Named, context: ConnectionCon
     `Cannot open ${config.name}: its endpoint comes from ${endpoint.replace(/^env:/, "")}, which ` +
       "is no http or https URL without credentials; set it",
   );
+}
+
+/** {@link resolveEndpoint} where a secret is sent as it is. */
+function privateEndpoint(endpoint: string, config: Named, context: ConnectionContext): string {
+  const url = resolveEndpoint(endpoint, config, context);
+  if (isPrivate(url)) return url;
+  throw new TargetError("invalid", `Cannot open ${config.name}: ${OPEN_WAY}`);
 }
 
 /** The value of a reference of a target's settings. */

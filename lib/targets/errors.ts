@@ -28,11 +28,16 @@ export function targetErrorOf(thrown: unknown, doing: string, waysOut: WaysOut =
   if (!isCloudError(thrown)) return thrown;
   const { codes = {}, kinds = {} } = waysOut;
   const special = Object.hasOwn(codes, thrown.code) ? codes[thrown.code] : kinds[thrown.kind];
-  const wayOut = special ?? WAY_OUT[thrown.kind](thrown);
+  const wayOut = (special ?? WAY_OUT[thrown.kind](thrown)) + lateText(thrown);
   return new TargetError(thrown.kind, `Cannot ${doing}: ${thrown.message}; ${wayOut}`, {
     cause: thrown,
     retryAfterMs: thrown.retryAfterMs,
   });
+}
+
+/** Nothing else says what the word of the code means: that there was no answer at all. */
+function lateText({ code }: CloudError): string {
+  return code === "TimeoutError" ? ", for there was no answer in time" : "";
 }
 
 // By name: a bundle carries this class once with every vendor's file, and so may hold several.

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import * as z from "zod";
 import { type Cidr, FAMILIES, sortCidrs } from "../core/cidr.ts";
-import { FEED_ENTRIES_MAX, type FeedContent, feedNameOf, nextFeed } from "../core/feed.ts";
+import { FEED_ENTRIES_MAX, feedNameOf, nextFeed } from "../core/feed.ts";
 import type { TargetConfig } from "../core/list.ts";
 import { containerOf } from "../core/marker.ts";
-import type { Revision, Traits } from "../core/observation.ts";
+import type { Traits } from "../core/observation.ts";
 import { entriesText } from "./errors.ts";
+import type { FeedLog } from "./feed/log.ts";
 import type { TargetKind } from "./kind.ts";
 import { secretShape } from "./settings.ts";
 import { type Batch, type Target, TargetError } from "./target.ts";
@@ -27,8 +28,8 @@ const feedShape = z.strictObject({
     .optional(),
   open: z
     .literal(true, {
-      error: ({ input }) =>
-        `Cannot use open ${JSON.stringify(input)}: write open: true or leave it out`,
+      // Never the value: somebody may have written a token here.
+      error: "Cannot use this value of open: write open: true or leave it out",
     })
     .optional(),
   empty: z
@@ -41,11 +42,7 @@ const feedShape = z.strictObject({
 export type FeedSettings = z.output<typeof feedShape>;
 
 /** The log of one feed, and the time: all that this target meets of the world. */
-export interface FeedClient {
-  /** Null while nothing was ever published. Rejects with StoreError, also where it cannot read. */
-  newest(): Promise<{ readonly revision: number; readonly body: FeedContent } | null>;
-  /** Writes number `after + 1`, once; `exists`: someone was faster. Rejects with StoreError. */
-  append(after: number, body: FeedContent): Promise<{ readonly revision: number } | "exists">;
+export interface FeedClient extends FeedLog {
   now(): number;
 }
 
@@ -101,7 +98,7 @@ function feedTarget(config: TargetConfig, settings: FeedSettings, client: FeedCl
       const cidrs = found?.body.entries ?? [];
       return {
         entries: cidrs.map((cidr) => ({ cidr, text, effect: "allow" })),
-        revision: revisionOf(found),
+        revision: found?.revision ?? null,
         capacity: [{ families: FAMILIES, used: cidrs.length, limit }],
       };
     },
@@ -113,27 +110,22 @@ function feedTarget(config: TargetConfig, settings: FeedSettings, client: FeedCl
       const doing = `${batch.verb} ${entriesText(count)} on ${name}`;
       const found = await newest(signal, doing);
       // What is planned from an older state may remove what a newer one still needs.
-      if (revisionOf(found) !== revision) throw overtaken(doing);
+      if ((found?.revision ?? null) !== revision) throw overtaken(doing);
       const before = found?.body.entries ?? [];
       const after = changed(before, batch);
-      if (after.length === before.length) return revision;
+      // An addition is written whatever is there already. It takes the next number, and with it the
+      // place of a removal of the same entries that is still on its way.
+      if (batch.verb === "remove" && after.length === before.length) return revision;
       if (after.length > Math.max(limit, before.length)) {
         throw full(doing, { used: before.length, limit });
       }
       if (after.length === 0 && traits.whenEmpty !== "closed") throw emptying(doing);
       const content = nextFeed(found?.body ?? null, after, { now: client.now() });
-      const written = await untilAborted(signal, doing, () =>
-        client.append(found?.revision ?? 0, content),
-      );
+      const written = await untilAborted(signal, doing, () => client.append(found, content));
       if (written === "exists") throw overtaken(doing);
-      return String(written.revision);
+      return written;
     },
   };
-}
-
-/** Of the log, not what readers see: it says which write came after which. */
-function revisionOf(found: { readonly revision: number } | null): Revision {
-  return found === null ? null : String(found.revision);
 }
 
 function changed(before: readonly Cidr[], { verb, cidrs }: Batch): readonly Cidr[] {

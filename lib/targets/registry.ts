@@ -1,5 +1,4 @@
 import * as z from "zod";
-import { feedNameOf } from "../core/feed.ts";
 import type { TargetConfig } from "../core/list.ts";
 import type { Owner } from "../core/marker.ts";
 import type { Traits } from "../core/observation.ts";
@@ -24,6 +23,7 @@ import {
   tokenSettings,
 } from "./connection.ts";
 import { databaseKind as digitalOceanDatabaseKind } from "./digitalocean/database.ts";
+import { openFeed } from "./feed/log.ts";
 import { feedKind } from "./feed.ts";
 import type { Permissions, SlotParts, TargetKind } from "./kind.ts";
 import { databaseKind as linodeDatabaseKind } from "./linode/database.ts";
@@ -99,7 +99,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
     (cloud) => cloud.openTrustedSources,
   ),
   ...ownOf("feed", feedKind, ({ owner }, { feed, world }) => ({
-    ...feed(feedNameOf(owner)),
+    ...openFeed(owner, feed),
     now: world.now,
   })),
   ...linode("linode/database", linodeDatabaseKind, (cloud) => cloud.openDatabases),

@@ -18,9 +18,19 @@ export const secretShape = z.string().regex(REFERENCE, {
 export const endpointShape = z.string().refine((text) => isReference(text) || isEndpoint(text), {
   // The text is not repeated: people put credentials into URLs.
   error:
-    "Cannot use endpoint: write a http or https URL without credentials, " +
+    "Cannot use endpoint: write an http or https URL without credentials, " +
     '"env:NAME" or "file:PATH"',
 });
+
+/** Of vendors whose requests carry a secret as it is, and not only a signature made with it. */
+export const secretEndpointShape = endpointShape.refine(
+  (text) => isReference(text) || !isEndpoint(text) || isPrivate(text),
+  { error: () => `Cannot use endpoint: ${OPEN_WAY}` },
+);
+
+/** What is wrong with an endpoint that is not {@link isPrivate}, and the way out. */
+export const OPEN_WAY =
+  "over http the token would be sent for all to read; write an https URL, or one of this machine";
 
 export const limitShape = z
   .int({ error: ({ input }) => limitMessage(input) })
@@ -40,11 +50,19 @@ export function isReference(text: string): boolean {
   return REFERENCE.test(text);
 }
 
-/** A http or https URL with nothing in it but a place. */
+/** An http or https URL with nothing in it but a place. */
 export function isEndpoint(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, username, password, search, hash } = new URL(text);
   return ["http:", "https:"].includes(protocol) && `${username}${password}${search}${hash}` === "";
+}
+
+const LOOPBACK_HOST = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
+
+/** Whether only the endpoint itself reads what is sent there: encrypted, or on this machine. */
+export function isPrivate(endpoint: string): boolean {
+  const { protocol, hostname } = new URL(endpoint);
+  return protocol === "https:" || LOOPBACK_HOST.test(hostname);
 }
 
 function limitMessage(input: unknown): string {

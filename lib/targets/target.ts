@@ -15,6 +15,11 @@ export interface Batch {
    * where the backend refuses overlaps and something desired would be uncovered; empty elsewhere.
    */
   readonly instead: readonly Cidr[];
+  /**
+   * Undesired entries of ours that were removed a moment ago. A read may still show them: a target
+   * that writes whole lists must leave them out, or it would write back what was removed.
+   */
+  readonly late: readonly Cidr[];
 }
 
 /**

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { startEmbeddedEc2 } from "../../cli/embedded/ec2.ts";
 import { ec2Groups } from "../../cli/embedded/ec2-groups.ts";
 import { markerText } from "../../lib/core/marker.ts";
@@ -22,6 +22,7 @@ const CANARIES = {
   AWS_SESSION_TOKEN: "canary-session-token",
 };
 const GROUP = "sg-0a1b2c3d";
+const KINDS = ["ExternalIP"];
 const LIST = "db";
 const OURS = markerText("acme", LIST);
 
@@ -157,7 +158,9 @@ test("plan tells what a resync would change, for people and for programs, and ch
     "lists",
     "plan",
     "sources",
+    "unread",
     "version",
+    "waiting",
   ]);
   assert.deepEqual(json.lists[0].add, ["203.0.113.2/32"]);
   assert.equal(json.plan, null);
@@ -165,6 +168,54 @@ test("plan tells what a resync would change, for people and for programs, and ch
   assert.deepEqual(set.own(), ["203.0.113.1/32", "203.0.113.3/32"], "nothing was written");
   set.put("203.0.113.2/32");
   assert.equal((await set.command("plan", "--check")).code, 0);
+});
+
+test("plan counts no addition that a resync would not make, and says what it waits for", async (t) => {
+  const set = await stage(t);
+  const text = readFileSync(join(set.folder, "allowlist.yaml"), "utf8");
+  const file = parse(text);
+  file.lists = {
+    feed: {
+      from: [{ static: ["198.51.100.7/32"] }, { cluster: "eu", nodes: {}, addresses: KINDS }],
+      removal: { policy: "sync" },
+      targets: [{ kind: "feed", open: true }],
+    },
+  };
+  writeFileSync(join(set.folder, "feed.yaml"), stringify(file));
+  const human = await set.command("plan", "--config", "feed.yaml", "--check");
+  assert.equal(human.code, 0, human.stdout);
+  assert.match(
+    human.stdout,
+    /feed on feed\/acme-feed: withheld, not-heard\n|withheld, not-heard\n/,
+  );
+  assert.match(
+    human.stdout,
+    /Cannot begin "feed" with a part of it: cluster "eu" was never heard; /,
+  );
+  assert.match(human.stdout, / {2}\+ 198\.51\.100\.7\/32 +withheld: not-heard\n/);
+  assert.match(human.stdout, /\n0 to add, 1 addition withheld, 0 to remove, 0 in grace\n$/);
+  file.clusters.eu = { ...file.clusters.eu, retired: true };
+  writeFileSync(join(set.folder, "feed.yaml"), stringify(file));
+  const alone = await set.command("plan", "--config", "feed.yaml", "--check");
+  assert.equal(alone.code, 1);
+  assert.match(alone.stdout, /cluster eu: retired/);
+  assert.match(alone.stdout, /\n1 to add, 0 to remove, 0 in grace\n$/);
+});
+
+test("plan and sync say once what a source answered", async (t) => {
+  const set = await stage(t);
+  const file = parse(readFileSync(join(set.folder, "allowlist.yaml"), "utf8"));
+  const subnet = { aws: "subnet-0a1b", region: "eu-west-1", endpoint: "env:NOT_SET" };
+  file.lists[LIST].from = [{ static: ["203.0.113.1"] }, { subnets: [subnet] }];
+  writeFileSync(join(set.folder, "subnet.yaml"), stringify(file));
+  for (const name of ["plan", "sync"]) {
+    const { stdout, stderr } = await set.command(name, "--config", "subnet.yaml");
+    assert.match(
+      stdout,
+      /source aws\/subnet\/subnet-0a1b: never read\. Cannot read .* env:NOT_SET/,
+    );
+    assert.doesNotMatch(stderr, /NOT_SET/, name);
+  }
 });
 
 test("verify ends with 1 for missing and unexpected entries, and with 0 otherwise", async (t) => {
@@ -271,7 +322,8 @@ test("status tells what the store knows without a call to any target", async (t)
   const unheard = await set.command("status");
   assert.equal(unheard.code, 0);
   assert.match(unheard.stdout, /cluster eu: never heard/);
-  assert.match(unheard.stdout, /never read/);
+  assert.match(unheard.stdout, /"db" was not looked at yet; run sync, or serve/);
+  assert.match(unheard.stdout, / · never looked at\n/);
   await deliver(set, nodes(2));
   set.groups.describe = () => {
     throw new Error("status called a target");
@@ -285,8 +337,13 @@ test("status tells what the store knows without a call to any target", async (t)
   const failed = await set.command("plan");
   assert.equal(failed.code, 0);
   assert.match(failed.stdout, /: failed, unavailable\n/);
+  assert.match(failed.stdout, /2 desired · .* · read at 20/, "both are known without the target");
+  assert.match(failed.stdout, /0 in grace, 1 target could not be read\n$/);
   assert.equal((await set.command("plan", "--check")).code, 1, "what cannot be read may differ");
-  assert.equal((await set.command("verify")).code, 1);
+  const unverified = await set.command("verify");
+  assert.equal(unverified.code, 1);
+  assert.match(unverified.stdout, /: not verified: Cannot read aws\/security-group/);
+  assert.doesNotMatch(unverified.stdout, /drift/);
   assert.equal((await set.command("sync")).code, 1);
 });
 
@@ -368,7 +425,7 @@ test("serve resolves every secret at its start and names those that are missing"
   const { code, stderr } = await run(["serve", "--port", "0"], { env: {}, folder: set.folder });
   assert.equal(code, 2);
   assert.match(stderr, /clusters\.eu\.auth\.signature\.keys: Cannot resolve env:EU_KEY/);
-  assert.match(stderr, /status\.tokens: Cannot resolve env:STATUS_TOKEN/);
+  assert.match(stderr, /status\.tokens\[0\]: Cannot resolve env:STATUS_TOKEN/);
   const env = { ...CANARIES, EU_KEY: "canary without a prefix" };
   const garbled = await run(["serve", "--port", "0"], { env, folder: set.folder });
   assert.equal(garbled.code, 2);
@@ -470,12 +527,25 @@ test("dev follows no cluster without a configuration, and asks which one where t
   const unknown = await dev("--kubeconfig", "kubeconfig", "--cluster", "cn");
   assert.equal(unknown.code, 2);
   assert.match(unknown.stderr, /Cannot follow cluster "cn"/);
+  const retired = text.replace("clusters:\n  eu:\n", "clusters:\n  eu:\n    retired: true\n");
+  writeFileSync(join(set.folder, "retired.yaml"), retired);
+  for (const [args, said] of [
+    [[], /this configuration: its clusters are retired \(eu\); write one/],
+    [["--cluster", "eu"], /^Cannot follow cluster "eu": it is retired; /],
+  ] as const) {
+    const given = ["--port", "0", "--config", "retired.yaml", "--kubeconfig", "kubeconfig"];
+    const refused = await set.command("dev", ...given, ...args);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, said);
+  }
   const nowhere = await dev("--cluster", "eu");
   assert.equal(nowhere.code, 2);
   assert.match(nowhere.stderr, /--kubeconfig/);
   const unreadable = await dev("--kubeconfig", "none", "--cluster", "eu");
   assert.equal(unreadable.code, 2);
   assert.match(unreadable.stderr, /does not exist/);
+  assert.equal(unreadable.stdout, "");
+  assert(!existsSync(join(set.folder, "store")), "nothing had begun");
   assert(!/\n\s+at /.test(unreadable.stderr), "no stack");
 });
 

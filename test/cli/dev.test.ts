@@ -39,6 +39,12 @@ test("dev --seconds shows nodes on their way to three targets and ends with a su
     `read back after ${time} on aws, ${time} on alibaba, ${time} on linode; ` +
     "in effect everywhere in 60 s";
   assert.match(stdout, new RegExp(`^${clock} cluster demo → payments-db on ${names}`));
+  for (const place of ["security group sg-\\S+", "RDS instance rm-\\S+", "Linode firewall 4711"]) {
+    assert.match(
+      stdout,
+      new RegExp(`\n${clock} ${place} is at http://127\\.0\\.0\\.1:\\d+(/v4)?\n`),
+    );
+  }
   assert.match(stdout, new RegExp(`\n${clock} \\+ 11 nodes present: ${steps}\n`));
   assert.match(
     stdout,
@@ -232,4 +238,20 @@ test("dev --config without a kubeconfig is a receiver that needs the configured 
   running.interrupt();
   assert.equal(await running.ended, 0);
   for (const key of keys) assert(!running.output().includes(key));
+});
+
+test("dev --config ends with 1 where a target is failed at its end, and says why", async (t) => {
+  const [good, bad] = [await ownStage(t), await ownStage(t)];
+  const keys = [1, 2].map((byte) => `whsec_${Buffer.alloc(32, byte).toString("base64")}`);
+  const [EU_KEY = "", US_KEY = ""] = keys;
+  const env = { ...CANARIES, EU_KEY, US_KEY };
+  const args = ["dev", "--config", "allowlist.yaml", "--port", "0", "--seconds", "1"];
+  const well = start(t, args, { folder: good.folder, env });
+  assert.equal(await well.ended, 0, well.output());
+  bad.groups.describe = () => {
+    throw new Error("canary");
+  };
+  const failing = start(t, args, { folder: bad.folder, env });
+  assert.equal(await failing.ended, 1, failing.output());
+  assert.match(failing.stderr(), /^Cannot read aws\/security-group\/sg-1\/tcp-5432: .*\n$/);
 });

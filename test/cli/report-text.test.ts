@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { renderStatus } from "../../cli/report-text.ts";
-import type { SourceStatus } from "../../lib/survey.ts";
+import { blankReport } from "../../lib/core/report.ts";
+import type { SourceStatus, Status } from "../../lib/survey.ts";
 
 const SUBNET: SourceStatus = {
   source: "aws/subnet/subnet-0a1b",
@@ -12,22 +13,25 @@ const SUBNET: SourceStatus = {
   message: null,
 };
 
-/** The line of one source, without its colours. */
-function lineOf(source: SourceStatus): string {
-  const status = {
+/** The lines of a status with only this, without its colours and its head. */
+function linesOf(given: Partial<Status>, waiting: readonly string[] = []): readonly string[] {
+  const status: Status = {
     version: 1,
     installation: "acme",
     at: "2026-11-20T21:00:05.000Z",
     clusters: [],
-    sources: [source],
+    sources: [],
     lists: [],
-  } as const;
+    ...given,
+  };
   const options = {
     paint: (_tone: string, text: string) => text,
-    wording: { add: "", remove: "" },
+    wording: { add: "would be added", remove: "would be removed", waiting },
   };
-  return renderStatus(status, options).split("\n")[1] ?? "";
+  return renderStatus(status, options).split("\n").slice(1);
 }
+
+const lineOf = (source: SourceStatus) => linesOf({ sources: [source] })[0] ?? "";
 
 test("renderStatus() tells of a source what it gives, how much is free, and since when", () => {
   assert.equal(
@@ -50,4 +54,21 @@ test("renderStatus() tells why a source is not read, and prints no control chara
   const never = { ...SUBNET, cidrs: [], free: null, readAt: null, fresh: false };
   assert.equal(lineOf(never), "  source aws/subnet/subnet-0a1b: never read; a resync asks it");
   assert.match(lineOf({ ...never, message }), /: never read\. Cannot read it: denied/);
+});
+
+test("renderStatus() does not call a cluster dead that is retired", () => {
+  const nothing = { clusterUid: null, generation: null, nodes: 0, heardAt: null };
+  const retired = { cluster: "eu", ...nothing, fresh: true, retired: true };
+  const expected = "  cluster eu: retired, it counts as heard without nodes";
+  assert.equal(linesOf({ clusters: [retired] })[0], expected);
+  const silent = { ...retired, fresh: false, retired: false };
+  assert.match(linesOf({ clusters: [silent] })[0] ?? "", /never heard; look at the forwarder/);
+});
+
+test("renderStatus() calls additions withheld that wait for somebody", () => {
+  const state = { state: "withheld", reason: "not-heard" } as const;
+  const report = { ...blankReport("db", "feed/db"), ...state, add: ["203.0.113.1/32"] };
+  const shown = (waiting: readonly string[]) => linesOf({ lists: [report] }, waiting).join("\n");
+  assert.match(shown(["feed/db"]), / {2}\+ 203\.0\.113\.1\/32 +withheld: not-heard\n/);
+  assert.match(shown([]), / {2}\+ 203\.0\.113\.1\/32 +would be added\n/);
 });

@@ -24,13 +24,22 @@ const LOOPBACK: unique symbol = Symbol("loopback of the tests");
 /** A server over functions that answer at once, or as they are told. */
 async function serving(
   t: TestContext,
-  given: { host?: string; webhook?: FunctionHandler; feed?: FunctionHandler } = {},
+  given: {
+    host?: string;
+    webhook?: FunctionHandler;
+    feed?: FunctionHandler;
+    /** Instead of the 30 s that an answer may take to be read. */
+    alarm?: (signal?: AbortSignal) => Promise<void>;
+  } = {},
 ) {
   const events: SeenEvent[] = [];
   const lefts: number[] = [];
   const lines: string[] = [];
   const say = (_fields: unknown, message: string) => void lines.push(message);
-  const log = { debug: () => undefined, info: say, warn: say, error: say, audit: () => undefined };
+  const whispers: string[] = [];
+  const whisper = (_fields: unknown, message: string) => void whispers.push(message);
+  const log = { debug: whisper, info: say, warn: say, error: say, audit: () => undefined };
+  const world = makeWorld(log);
   const ok: FunctionHandler = async (event, context) => {
     events.push(event as SeenEvent);
     lefts.push((context as { getRemainingTimeInMillis(): number }).getRemainingTimeInMillis());
@@ -40,11 +49,15 @@ async function serving(
     functions: { feed: given.feed ?? ok, status: ok, webhook: given.webhook ?? ok },
     host: given.host ?? "127.0.0.1",
     port: 0,
-    world: makeWorld(log),
+    world: {
+      ...world,
+      sleep: (ms, signal) =>
+        ms === 30_000 && given.alarm ? given.alarm(signal) : world.sleep(ms, signal),
+    },
     loopbackKey: LOOPBACK,
   });
   t.after(() => server.close());
-  return { server, events, lefts, lines };
+  return { server, events, lefts, lines, whispers };
 }
 
 function portOf({ url }: LocalServer): number {
@@ -313,6 +326,70 @@ test("startServer() hands the feed whatever is below /v1/lists, to GET and HEAD 
     events.map((event) => `${event.requestContext.http.method} ${event.rawPath}`),
     ["GET /v1/lists/db.txt", "HEAD /v1/lists/db.txt"],
   );
+});
+
+test("startServer() hangs up on whoever reads an answer too slowly, and on nobody else", async (t) => {
+  const body = "x".repeat(16_000_000);
+  const feed: FunctionHandler = async () => ({ statusCode: 200, headers: {}, body });
+  const rings: (() => void)[] = [];
+  const alarm = (signal?: AbortSignal) =>
+    new Promise<void>((resolve, reject) => {
+      rings.push(resolve);
+      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+  const { server, lines, whispers } = await serving(t, { feed, alarm });
+  const quick = await fetch(`${server.url}/v1/lists/db.txt`);
+  assert.equal((await quick.text()).length, body.length);
+  const socket = connect(portOf(server), "127.0.0.1");
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  socket.on("error", () => undefined);
+  try {
+    socket.pause();
+    socket.write("GET /v1/lists/db.txt HTTP/1.1\r\nhost: x\r\n\r\n");
+    await soon("the answer is on its way", () => rings.length >= 2);
+    for (const ring of rings) ring();
+    await soon("the reader is left", () => whispers.length >= 1);
+    let read = 0;
+    socket.on("data", (chunk: Buffer) => {
+      read += chunk.byteLength;
+    });
+    socket.resume();
+    await closed;
+    assert(read < body.length, `${read} bytes came`);
+    assert.deepEqual(lines, [], "a slow reader is no news");
+  } finally {
+    // The server waits for its readers before it closes, also where the test fails.
+    for (const ring of rings) ring();
+    socket.destroy();
+  }
+});
+
+test("startServer() shows 32 feeds at once, and takes deliveries beside them", async (t) => {
+  const release = { now: () => {} };
+  const released = new Promise<void>((resolve) => {
+    release.now = resolve;
+  });
+  // Also where the test fails: the server waits for its functions.
+  t.after(() => release.now());
+  let shown = 0;
+  const feed: FunctionHandler = async () => {
+    shown += 1;
+    await released;
+    return { statusCode: 200, headers: {}, body: "done" };
+  };
+  const { server } = await serving(t, { feed });
+  const get = async () => {
+    const signal = AbortSignal.timeout(5_000);
+    const response = await fetch(`${server.url}/v1/lists/db.txt`, { signal });
+    return { status: response.status, after: response.headers.get("retry-after") };
+  };
+  const first = Array.from({ length: 32 }, get);
+  await soon("32 feeds are asked for", () => shown === 32);
+  assert.deepEqual(await get(), { status: 503, after: "5" });
+  assert.equal((await post(server.url, "x")).status, 200);
+  release.now();
+  for (const one of await Promise.all(first)) assert.equal(one.status, 200);
+  assert.equal((await get()).status, 200);
 });
 
 test("startServer() tells a HEAD the length that a GET would bring, and a 304 none", async (t) => {

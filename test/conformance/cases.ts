@@ -184,7 +184,7 @@ export const CASES = cases({
   },
 
   "add takes as many entries as its traits say, in one call": {
-    stage: { quota: 1_000 },
+    stage: { quota: 10_000 },
     async play({ stage, observe, add, ours, target }) {
       const cidrs = mixed(target, target.traits.batchMax);
       await observe();
@@ -658,7 +658,7 @@ export const CASES = cases({
   },
 
   "a batch of no entry, or of more than its traits say, is a bug of the caller": {
-    stage: { quota: 1_000 },
+    stage: { quota: 10_000 },
     async play({ stage, target, observe, add, remove, keep, ours }) {
       await keep();
       const tooMany = hosts(target.traits.batchMax + 1);

@@ -81,8 +81,8 @@ export async function feedStage(options: StageOptions, settings: object): Promis
   const { store, bodies, put, faults, calls, hands } = faultyStore(world);
   const feed = (name: string) =>
     openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
-  // A thousand stands for "enough"; a batch of a feed is larger.
-  const limit = options.limit ?? (options.quota === 1_000 ? FEED_ENTRIES_MAX : options.quota);
+  // Ten thousand stand for "enough"; a batch of a feed is larger.
+  const limit = options.limit ?? (options.quota === 10_000 ? FEED_ENTRIES_MAX : options.quota);
   const target = await makeTarget(
     "feed",
     { ...settings },

@@ -61,7 +61,7 @@ export function playOn(stage: Stage): Play {
     add: (...cidrs) => apply(batchOf("add", cidrs)),
     remove: (...cidrs) => apply(batchOf("remove", cidrs)),
     replace: (cidrs, instead) =>
-      apply({ ...batchOf("remove", cidrs), instead: instead.map(cidrOf) }),
+      apply({ ...batchOf("remove", cidrs), instead: instead.map(cidrOf), late: [] }),
     async keep() {
       if (target.traits.whenEmpty === "closed") return;
       await apply(batchOf("add", [KEPT]));
@@ -86,7 +86,7 @@ export function playOn(stage: Stage): Play {
 }
 
 export function batchOf(verb: "add" | "remove", cidrs: readonly string[]): Batch {
-  return { verb, cidrs: cidrs.map(cidrOf), text: TEXT, instead: [] };
+  return { verb, cidrs: cidrs.map(cidrOf), text: TEXT, instead: [], late: [] };
 }
 
 async function refused(

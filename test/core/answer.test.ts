@@ -154,6 +154,18 @@ test("againAfter() asks for what is missing although a withheld removal stands b
   assert.equal(againAfter([target], { receivedAt: START, now: START }), 1);
 });
 
+test("againAfter() asks for nothing while a list may not begin", () => {
+  for (const reason of ["not-heard", "out-of-scope"] as const) {
+    const found = slot({ reason });
+    const report = { ...found.report, add: ["203.0.113.9/32"] };
+    const target = { list: list(), traits: TRAITS, slot: { ...found, report }, report };
+    const at = { receivedAt: START, now: START };
+    assert.equal(againAfter([target], at), null);
+    const begun = { ...report, owned: 1 };
+    assert.equal(againAfter([{ ...target, report: begun }], at), 1);
+  }
+});
+
 test("againAfter() stays within one second and five minutes", () => {
   assert.equal(again({ reason: "grace", unwanted: { a: START + 86_400_000 } }), 300);
   assert.equal(again({ reason: "throttled", failures: 1, notBefore: START }), 1);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { backoffMs, departureAt, desiredDigest, isDue, listDigest } from "../../lib/core/due.ts";
 import { membersOf } from "../../lib/core/members.ts";
+import { outsideKey } from "../../lib/core/outside.ts";
 import type { Slot } from "../../lib/core/record.ts";
 import { blankReport, stateOf } from "../../lib/core/report.ts";
 import { START } from "../virtual-world.ts";
@@ -38,13 +39,17 @@ const CONVERGED: Slot = {
   claimed: true,
 };
 
-function due(slot: Slot | null, given: { at?: number; removes?: boolean; heardAt?: number } = {}) {
+function due(
+  slot: Slot | null,
+  given: { at?: number; removes?: boolean; heardAt?: number; settleMs?: number } = {},
+) {
   return isDue(slot, {
     list: list(),
     digest: "d",
     desired: "h",
     voices: [{ kind: "heard", cluster: "eu", receivedAt: given.heardAt ?? START }],
     now: given.at ?? START + 1,
+    settleMs: given.settleMs ?? 0,
     removes: given.removes ?? false,
   });
 }
@@ -86,6 +91,32 @@ test("isDue() goes on with what is missing or in doubt although a worse state st
   const doubtful = { ...withheld, entries: { "203.0.113.1/32": START + 60_000 } };
   assert.equal(due(doubtful, { at: START + 59_999 }), false);
   assert.equal(due(doubtful, { at: START + 60_000 }), true);
+});
+
+test("isDue() leaves a list alone that may not begin, until something else is wanted", () => {
+  const waiting = inState("not-heard");
+  const report = { ...waiting.report, add: ["203.0.113.9/32"] };
+  assert.equal(due({ ...waiting, report }), false);
+  assert.equal(due({ ...waiting, report, desired: "other" }), true);
+  assert.equal(due({ ...waiting, report: { ...report, owned: 1 } }), true);
+  const removes = { removes: true, at: START + 300_000 };
+  assert.equal(due({ ...waiting, report }, removes), true);
+});
+
+test("isDue() looks after an entry until it is in effect, whatever worse state hides that", () => {
+  const fresh = { ...inState("ratio"), entries: { "203.0.113.1/32": START } };
+  const settleMs = 60_000;
+  assert.equal(due(fresh, { at: START + 59_999, settleMs }), true);
+  assert.equal(due(fresh, { at: START + 60_000, settleMs }), false);
+  assert.equal(due(fresh, { at: START + 59_999 }), false);
+});
+
+test("isDue() looks in a resync when what others take the place of may go", () => {
+  const unwanted = { "203.0.113.0/28": START - 300_000 };
+  const leaving = { ...CONVERGED, unwanted, judgedAt: START + 1 };
+  const given = { removes: true, heardAt: START, settleMs: 330_000 };
+  assert.equal(due(leaving, { ...given, at: START + 29_999 }), false);
+  assert.equal(due(leaving, { ...given, at: START + 30_000 }), true);
 });
 
 test("isDue() obeys notBefore, whatever is desired", () => {
@@ -152,6 +183,29 @@ test("desiredDigest() is of the addresses, not of who brings them or in which or
   assert.equal(digest(a), digest(b));
   assert.equal(digest(a), digest(a, b));
   assert.notEqual(digest(a), digest(node("a", ["203.0.113.1"])));
+});
+
+test("desiredDigest() changes when a source is missed and read again, and when a cluster is first heard", () => {
+  const sources = [EXTERNAL, { kind: "dns", names: [NAT], bounds: "public" } as const];
+  const digest = (given: { heard?: boolean; readAt: number | null; trouble?: boolean }) => {
+    const trouble = given.trouble === true ? { at: START, message: "Cannot read it" } : null;
+    const nat = { readAt: given.readAt, answers: [], free: null, trouble };
+    const snapshots = given.heard === false ? {} : { eu: snapshot([]) };
+    const readings = { [outsideKey(NAT)]: nat };
+    const one = list({ sources });
+    return desiredDigest(
+      membersOf(one, snapshots, { policy: policy([one]), readings, now: START }),
+    );
+  };
+  const good = digest({ readAt: START });
+  assert.notEqual(digest({ readAt: null }), good, "members may be missing");
+  assert.notEqual(digest({ readAt: START - 3_600_000 }), good);
+  assert.equal(
+    digest({ readAt: START - 60_000, trouble: true }),
+    good,
+    "one failure changes nothing",
+  );
+  assert.notEqual(digest({ heard: false, readAt: START }), good, "though it has no nodes");
 });
 
 test("listDigest() changes with subnets, names and their bounds, not with how they are reached or how often", () => {

@@ -323,6 +323,31 @@ test("membersOf() keeps what an outside source last said, and tells that it wait
   assert.equal(ahead.voices[0]?.kind, "stale", "a clock that ran ahead speaks for nobody");
 });
 
+test("membersOf() counts an outside source as not heard where the list may hold nothing that it gives", () => {
+  const refused = (of: typeof SUBNETS | List["sources"][number], ...texts: readonly string[]) =>
+    outside(of, reading(texts)).voices[0];
+  assert.deepEqual(refused(NAMES, "0.0.0.0", "10.0.0.5", "127.0.0.1", "10.0.0.6"), {
+    kind: "not-heard",
+    source: "dns/nat.example.com",
+    heardAt: START,
+    message:
+      'Cannot take any of its addresses for "db": 0.0.0.0 (forbidden), 10.0.0.5 (out-of-bounds), ' +
+      '127.0.0.1 (forbidden), …; see who answers there, or correct "bounds"',
+    lasting: true,
+    refused: true,
+  });
+  assert.equal(refused(NAMES, "10.0.0.5", "8.8.8.8")?.kind, "heard");
+  const wide = refused(SUBNETS, "10.0.0.0/19");
+  assert.equal(wide?.kind, "not-heard");
+  assert.match(JSON.stringify(wide), /10\.0\.0\.0\/19 \(too-wide\).*correct \\"widest/);
+  assert.equal(refused(SUBNETS, "10.0.0.0/19", "10.1.0.0/20")?.kind, "heard");
+  const inside = { ...NAMES, bounds: cidrs("10.0.0.0/8") };
+  const both = list({ sources: [NAMES, inside] });
+  const readings = { [outsideKey(NAT)]: reading(["10.0.0.5"]) };
+  const found = membership({}, { list: both, readings });
+  assert.equal(found.voices[0]?.kind, "heard", "the list has it from another item");
+});
+
 test("membersOf() says of an outside source that was never read that it was not heard, not that it is empty", () => {
   for (const said of [null, reading([], { readAt: null, trouble: null })]) {
     assert.deepEqual(outside(NAMES, said).voices, [

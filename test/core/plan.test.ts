@@ -18,6 +18,7 @@ function plan(desired: readonly Cidr[], observed: Observation, given: Partial<Pl
     traits: TRAITS,
     owner: OWNER,
     removed: {},
+    known: {},
     now: START,
     full: false,
     ...given,
@@ -109,6 +110,39 @@ test("planChanges() keeps a broader entry whose parts do not fit, and says so", 
   const batchMax = 3;
   const large = plan(desired, observation(observed.entries), { traits: { ...DISJOINT, batchMax } });
   assert.deepEqual([...large.removable], []);
+});
+
+test("planChanges() writes nothing inside a network that is on its way out, where both may not stand", () => {
+  const wide = cidr("203.0.113.0/28");
+  const removed = { [wide]: START - 1_000 };
+  const observed = observation([entry(wide)]);
+  const desired = [...hosts(2), cidr("203.0.113.99")];
+  const found = plan(desired, observed, { traits: DISJOINT, removed });
+  assert.deepEqual(found.add, cidrs("203.0.113.99"));
+  assert.deepEqual(found.gone, [wide]);
+  assert.deepEqual(plan(desired, observed, { removed }).add, desired);
+});
+
+test("planChanges() exchanges a network for one address, however full the object is", () => {
+  const wide = [entry(cidr("203.0.113.0/28")), entry(cidr("203.0.113.99"))];
+  const crowded = observation(wide, [{ families: ["ipv4"], used: 9, limit: 2 }]);
+  const desired = cidrs("203.0.113.1", "203.0.113.99");
+  const { replacements } = plan(desired, crowded, { traits: DISJOINT });
+  assert.deepEqual([...replacements.values()], [cidrs("203.0.113.1")]);
+});
+
+test("planChanges() never makes everything of halves", () => {
+  const halves = cidrs("0.0.0.0/1", "128.0.0.0/1");
+  const tight = observation([], [{ families: ["ipv4"], used: 0, limit: 1 }]);
+  assert.deepEqual(plan(halves, tight).add, halves.slice(0, 1));
+});
+
+test("planChanges() believes no removal of a clock that ran ahead for ever", () => {
+  const [host] = hosts(1);
+  assert(host !== undefined);
+  const observed = observation([entry(host)]);
+  const removed = { [host]: START + 3_600_000 };
+  assert.deepEqual(plan([host], observed, { removed }).add, []);
 });
 
 test("planChanges() spends no room twice, neither on two networks nor on what is added before", () => {

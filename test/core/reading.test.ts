@@ -36,6 +36,13 @@ function after(
   return reading;
 }
 
+/** The same good answer every minute, from the first minute on. */
+function minutely(outcome: SourceOutcome, count: number) {
+  return Array.from({ length: count }, (_, index) => {
+    return [START + (index + 1) * MINUTE_MS, outcome] as const;
+  });
+}
+
 const texts = ({ answers }: SourceReading) => answers.map((answer) => answer.cidr as string);
 
 test("nextReading() takes a subnet for what it last said", () => {
@@ -49,10 +56,59 @@ test("nextReading() takes a subnet for what it last said", () => {
 });
 
 test("nextReading() keeps every address of a name for an hour after it was last given", () => {
-  const early = after(NAT, [START, read("8.8.8.8")], [START + HOUR_MS, read("8.8.4.4")]);
-  assert.deepEqual(texts(early), ["8.8.4.4/32", "8.8.8.8/32"]);
-  const again = { outcome: read("8.8.4.4"), at: START + HOUR_MS + 5 * MINUTE_MS + 1 };
+  const early = after(NAT, [START, read("8.8.8.8")], ...minutely(read("8.8.4.4"), 65));
+  assert.deepEqual(texts(early), ["8.8.4.4/32", "8.8.8.8/32"], "it is written down with a delay");
+  const again = { outcome: read("8.8.4.4"), at: START + 65 * MINUTE_MS + 1 };
   assert.deepEqual(texts(nextReading(NAT, early, again)), ["8.8.4.4/32"]);
+  const slow = { ...NAT, intervalMs: 30 * MINUTE_MS };
+  const later = after(slow, [START, read("8.8.8.8")], ...minutely(read("8.8.4.4"), 90));
+  assert.deepEqual(texts(later), ["8.8.4.4/32", "8.8.8.8/32"], "its own interval counts, too");
+  const past = { outcome: read("8.8.4.4"), at: START + 90 * MINUTE_MS + 1 };
+  assert.deepEqual(texts(nextReading(slow, later, past)), ["8.8.4.4/32"]);
+});
+
+test("nextReading() does not count the time in which nobody asked, or nobody answered", () => {
+  const outage = 70 * MINUTE_MS;
+  const before: readonly (readonly [number, SourceOutcome])[] = [
+    [START, read("8.8.8.8", "1.1.1.1")],
+  ];
+  for (const between of [[], [[START + outage / 2, failed()] as const]]) {
+    const found = after(NAT, ...before, ...between, [START + outage, read("8.8.4.4")]);
+    assert.deepEqual(texts(found), ["1.1.1.1/32", "8.8.4.4/32", "8.8.8.8/32"]);
+    const ages = found.answers.map(({ seenAt }) => (START + outage - seenAt) / MINUTE_MS);
+    assert.deepEqual(ages, [5, 0, 5], "an outage counts like the five minutes between writes");
+  }
+  const hourly = Array.from({ length: 13 }, (_, hour) => {
+    return [START + (hour + 1) * HOUR_MS, read("8.8.4.4")] as const;
+  });
+  const rare = after(NAT, ...before, ...hourly);
+  assert.deepEqual(texts(rare).length, 3);
+  const last = { outcome: read("8.8.4.4"), at: START + 14 * HOUR_MS };
+  assert.deepEqual(texts(nextReading(NAT, rare, last)), ["8.8.4.4/32"], "it ends all the same");
+});
+
+test("nextReading() forgets of a name that is never read whole only what exceeds a hundred and is old", () => {
+  const host = (index: number) => `9.0.${index >> 8}.${index & 255}`;
+  let reading: SourceReading | null = null;
+  let at = START;
+  const half = (...named: readonly string[]) => {
+    reading = nextReading(NAT, reading, { outcome: failed("half", ...named), at });
+    return texts(reading);
+  };
+  for (let index = 0; index < 100; index += 1, at += MINUTE_MS) half(host(index));
+  assert.equal(half(host(99)).length, 100, "a hundred stay, however old");
+  const more = half(host(100), host(101));
+  assert.equal(more.length, 100);
+  assert(!more.includes("9.0.0.0/32") && !more.includes("9.0.0.1/32"), "the oldest went");
+  const flood = Array.from({ length: 50 }, (_, index) => host(200 + index));
+  const young = after(
+    NAT,
+    [START, failed("half", ...more.map((one) => one.replace("/32", "")))],
+    [START + MINUTE_MS, failed("half", ...flood)],
+  );
+  assert.equal(texts(young).length, 150, "what was given within the hour is never pushed out");
+  const silent = { outcome: failed(), at: START + 48 * HOUR_MS };
+  assert.equal(texts(nextReading(NAT, young, silent)).length, 150, "nobody answered, so all stay");
 });
 
 test("nextReading() never takes anything away for a failure, however old it is", () => {
@@ -92,13 +148,18 @@ test("nextReading() remembers a bounded number, those that stand longest", () =>
 
 test("nextReading() believes no time from a clock that ran ahead", () => {
   const ahead = START + 48 * HOUR_MS;
-  const found = after(
-    NAT,
-    [ahead, read("8.8.8.8")],
-    [START, read("8.8.4.4")],
-    [START + 2 * HOUR_MS, read("8.8.4.4")],
-  );
-  assert.deepEqual(texts(found), ["8.8.4.4/32"]);
+  const held = after(NAT, [ahead, read("8.8.8.8")]);
+  let reading = nextReading(NAT, held, { outcome: read("8.8.4.4"), at: START });
+  for (let minute = 1; minute <= 66; minute += 1) {
+    const at = START + minute * MINUTE_MS;
+    reading = nextReading(NAT, reading, { outcome: read("8.8.4.4"), at });
+  }
+  assert.deepEqual(texts(reading), ["8.8.4.4/32"]);
+  const again = nextReading(NAT, held, { outcome: read("8.8.8.8", "1.1.1.1"), at: START });
+  const since = again.answers.map((answer) => answer.since);
+  assert.deepEqual(since, [START, START], "it has no place before others for a time to come");
+  const asked = after(NAT, [START, read("8.8.8.8")], [START + 1, read("8.8.8.8")]);
+  assert.equal(asked.answers[0]?.since, START, "it counts from when it was given first");
 });
 
 test("nextReading() never loses what the last good answer named, and is never empty after one", () => {
@@ -157,6 +218,11 @@ test("isWorthKeeping() writes down changes at once, and that nothing changes eve
   assert.equal(next(MINUTE_MS, read("8.8.8.8", "1.1.1.1")), true);
   assert.equal(next(MINUTE_MS, failed()), true);
   assert.equal(next(5 * MINUTE_MS, read("8.8.8.8")), true);
+  const turns = after(NAT, [START, read("1.1.1.1")], [START + 4 * MINUTE_MS, read("8.8.8.8")]);
+  const same = (outcome: SourceOutcome) =>
+    isWorthKeeping(turns, nextReading(NAT, turns, { outcome, at: START + 5 * MINUTE_MS }));
+  assert.equal(same(read("8.8.8.8")), false);
+  assert.equal(same(read("1.1.1.1")), true, "each counts from when it was last given itself");
   const broken = after(NAT, [START, failed("Cannot read it: a")]);
   const again = (message: string) =>
     isWorthKeeping(broken, nextReading(NAT, broken, { outcome: failed(message), at: START + 1 }));

@@ -68,7 +68,11 @@ async function open(entries: readonly string[], family: "ipv4" | "ipv6" = "ipv4"
   const apply =
     (verb: "add" | "remove") =>
     (revision: string | null, ...texts: readonly string[]) =>
-      target.apply({ verb, cidrs: cidrs(texts), text: TEXT, instead: [] }, revision, SIGNAL);
+      target.apply(
+        { verb, cidrs: cidrs(texts), text: TEXT, instead: [], late: [] },
+        revision,
+        SIGNAL,
+      );
   return { id, target, add: apply("add"), remove: apply("remove") };
 }
 

@@ -205,7 +205,11 @@ test("feed whose tokens cannot be used answers 503 and not 401, and holds up no 
   refusedNow(await get("/v1/lists/weak.txt", weak));
   const lines = JSON.stringify(world.lines);
   assert.match(lines, /Cannot resolve env:NOT_SET/);
-  assert.match(lines, /Cannot use env:FEED_TOKEN_WEAK as a token: expected 16 to 512/);
+  assert.match(
+    lines,
+    /lists\.weak\.targets\[0\]\.tokens\[0\]: Cannot use env:FEED_TOKEN_WEAK as a token: exp/,
+  );
+  assert.match(lines, /lists\.lost\.targets\[0\]\.tokens\[1\]: Cannot resolve env:NOT_SET/);
   assert(!lines.includes("canary"));
   assert.equal((await get("/v1/lists/db.txt")).statusCode, 200);
 });
@@ -278,6 +282,69 @@ test("feed of a renamed list goes on under all of its names", async () => {
     assert.deepEqual(JSON.parse(body).list, name, "names on devices stay as they are");
     assert.equal(headers.etag, `"${START / 1_000}"`);
   }
+});
+
+test("feed of a list whose former name is written down late is never set back in time", async () => {
+  const store = memoryStore(virtualWorld());
+  const old = room({ store });
+  await old.publish("db", hosts(2));
+  await old.world.advance(60_000);
+  await old.publish("payments", hosts(5));
+  const lists = { payments: listOf({ tokens: TOKENS }, { formerly: ["db"] }) };
+  const { deliver, get, resync, world } = room({ store, lists });
+  const before = await get("/v1/lists/payments.txt");
+  assert.equal(before.body.split("\n").length, 6);
+  assert.equal((await get("/v1/lists/db.txt")).headers.etag, before.headers.etag);
+  await world.advance(120_000);
+  await deliver({ nodes: nodes(6) });
+  await resync();
+  const after = await get("/v1/lists/payments.txt");
+  assert.equal(after.body.split("\n").length, 7, "it goes on from there");
+  assert.equal((await store.list("v1/feeds/payments/", 10)).length, 2);
+  assert.equal((await store.list("v1/feeds/db/", 10)).length, 1);
+});
+
+test("feed that may not begin asks nobody to deliver again, and begins when the last one is heard", async () => {
+  const from = [...FROM, { cluster: "us", nodes: {}, addresses: ["ExternalIP"] }];
+  const { deliver, get, store, world } = room({
+    lists: { db: { ...listOf({ tokens: TOKENS }), from } },
+  });
+  const key = parseSigningKey(CANARIES.US_KEY);
+  const looks = new Set<number>();
+  for (let minute = 0; minute < 3; minute += 1) {
+    const answer = parseAnswer(JSON.parse((await deliver({ nodes: nodes(1) })).body));
+    assert.equal(answer?.again, null);
+    await world.advance(60_000);
+    looks.add((await store.list("v1/targets/", 99)).length);
+  }
+  assert.equal(looks.size, 1, "it was looked at once");
+  await deliver({ cluster: "us", clusterUid: "uid-us", nodes: [] }, key);
+  assert.equal((await get("/v1/lists/db.txt")).body, "203.0.113.1/32\n", "though it has no nodes");
+});
+
+test("feed whose list is longer than its limit does not begin with as many as fit", async () => {
+  const lists = { db: listOf({ tokens: TOKENS, limit: 3 }) };
+  const { deliver, get, resync, store, world } = room({ lists });
+  const some = [17, 28, 39].map((id) => node(`n${id}`, [`203.0.113.${id}`]));
+  const more = [4, 9].map((id) => node(`n${id}`, [`203.0.113.${id}`]));
+  await deliver({ nodes: [...some, ...more] });
+  refusedNow(await get("/v1/lists/db.txt"));
+  await world.advance(400_000);
+  await deliver({ nodes: [...some, ...more] });
+  const { lists: reports } = (await resync()) as { lists: readonly { reason: string }[] };
+  assert.deepEqual(
+    reports.map(({ reason }) => reason),
+    ["full"],
+  );
+  refusedNow(await get("/v1/lists/db.txt"));
+  assert.equal((await store.list("v1/feeds/", 10)).length, 0);
+  await world.advance(400_000);
+  await deliver({ nodes: some });
+  await resync();
+  const { body } = await get("/v1/lists/db.txt");
+  await deliver({ nodes: [...some, ...more] });
+  await resync();
+  assert.equal((await get("/v1/lists/db.txt")).body, body, "what is there stays");
 });
 
 test("feed keeps a removed node until its grace is over, and changes its ETag only then", async () => {
@@ -373,6 +440,15 @@ test("feed gets one revision for a burst, and none when nothing has changed", as
     await resync();
   }
   assert.equal((await store.list("v1/feeds/db/", 10)).length, 1);
+});
+
+test("trim() trims every log that a feed has", async () => {
+  const lists = { payments: listOf({ tokens: TOKENS }, { formerly: ["db"] }) };
+  const { publish, store, wiring, world } = room({ lists });
+  for (const name of ["db", "payments", "db", "payments"]) await publish(name, hosts(2));
+  await world.advance(25 * 3_600_000);
+  await wiring.trim();
+  assert.equal((await store.list("v1/feeds/", 10)).length, 2);
 });
 
 test("trim() trims the logs of feeds with the others, and leaves the newest", async () => {

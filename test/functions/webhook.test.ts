@@ -223,7 +223,16 @@ test("status shows every list, on loopback or to a bearer of its token only", as
   const room = receiver();
   await room.deliver({ nodes: NODES });
   assert.equal((await room.status()).statusCode, 401);
-  assert.equal((await room.status({ authorization: "Bearer wrong" })).statusCode, 401);
+  const wrong = await room.status({ authorization: "Bearer wrong" });
+  assert.equal(wrong.statusCode, 401);
+  assert.equal(wrong.headers["www-authenticate"], 'Bearer realm="kube-allowlist"');
+  const [line] = room.world.lines.slice(-1);
+  assert.deepEqual(line?.fields, {
+    status: 401,
+    type: "https://kube-allowlist.dev/problems/unauthenticated",
+    route: "/v1/status",
+    remote: "192.0.2.7",
+  });
   const shown = await room.status({ authorization: `Bearer ${CANARIES.STATUS_TOKEN}` });
   assert.equal(shown.statusCode, 200);
   const document = JSON.parse(shown.body);
@@ -231,6 +240,20 @@ test("status shows every list, on loopback or to a bearer of its token only", as
   assert.equal(document.installation, "acme");
   assert.equal(document.lists[0].state, "converged");
   assert.equal((await room.status({}, { loopback: true })).statusCode, 401, "nobody can claim it");
+});
+
+test("status takes no token that can be guessed, and says which, without showing it", async () => {
+  const file = { status: { tokens: ["env:STATUS_TOKEN", "env:FEED_TOKEN_WEAK"] } };
+  const { status, wiring, world } = receiver({ file });
+  assert.throws(wiring.statusTokens, {
+    name: "ConfigurationError",
+    message:
+      "status.tokens[1]: Cannot use env:FEED_TOKEN_WEAK as a token: expected 16 to 512 visible " +
+      "ASCII characters; make a new one",
+  });
+  const weak = { authorization: `Bearer ${CANARIES.FEED_TOKEN_WEAK}` };
+  assert.equal((await status(weak)).statusCode, 503);
+  assert(!JSON.stringify(world.lines).includes("canary"));
 });
 
 test("resync goes on when one of its targets cannot be made", async () => {

@@ -210,8 +210,13 @@ function check(play: Play, audited: number, label: string): void {
 /** Faults stop, time passes, everybody is heard. */
 async function rest(play: Play): Promise<void> {
   play.trouble = 0;
-  // What a name gave before this counts no more.
-  await play.room.world.advance(HOUR_MS + 600_000);
+  // One that gives nothing but what it may not is not heard: that, too, stops.
+  if (play.outside.subnet === NETWORKS.at(-1)) play.outside.subnet = cidr("10.0.0.0/24");
+  // What a name gave before this counts no more, once it was asked for an hour.
+  for (let minute = 0; minute < 75; minute += 5) {
+    await play.room.world.advance(300_000);
+    await play.room.run("resync");
+  }
   for (let minute = 0; minute < 12; minute += 1) {
     await play.room.world.advance(60_000);
     for (const name of CLUSTERS) await deliver(play, name);

@@ -61,6 +61,17 @@ test("readSubnet() names the permission that is missing, and says twice the same
   assert.deepEqual(await outcomeOf(denied("r-2")), outcome);
 });
 
+test("readSubnet() says what to set where there are no credentials, and what a timeout is", async () => {
+  const messageOf = async (code: string) => {
+    const outcome = await outcomeOf(new CloudError("unavailable", code, { operation: "signing" }));
+    return outcome.kind === "failed" ? outcome.message : "";
+  };
+  assert.match(await messageOf("CredentialsProviderError"), /; set AWS_ACCESS_KEY_ID, /);
+  assert.match(await messageOf("MissingCredentials"), /; set ALIBABA_CLOUD_ACCESS_KEY_ID and /);
+  assert.match(await messageOf("TimeoutError"), /; it is tried again, for there was no answer/);
+  assert.match(await messageOf("constructor"), /ended in constructor; it is tried again$/);
+});
+
 test("readSubnet() goes on with a fault of ours", async () => {
   await assert.rejects(outcomeOf(new TypeError("a bug")), TypeError);
 });

@@ -220,6 +220,19 @@ test("newest() refuses an object of a newer version, whatever else is in it", as
   });
 });
 
+test("newest() of a feed never tells to delete the newest object alone", async () => {
+  const { store, world } = makeLog();
+  const options = { store, prefix: "", name: "db", parse: parseBody, world };
+  for (const kind of ["feeds", "sources"] as const) {
+    await store.put(`v1/${kind}/db/999999999998.json`, "{");
+    const error = await openLog({ ...options, kind })
+      .newest()
+      .catch(String);
+    const whole = /delete the whole folder, and those of the list's former names, while nothing/;
+    assert.equal(whole.test(String(error)), kind === "feeds", String(error));
+  }
+});
+
 test("newest() names a key that is no entry's", async () => {
   const { store, log } = makeLog();
   await store.put(`${BASE}000-notes.txt`, "by hand");

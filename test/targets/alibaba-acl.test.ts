@@ -55,7 +55,7 @@ function targetOf(client: AclClient, options: { readonly limit?: number } = {}) 
 }
 
 function batchOf(verb: Batch["verb"], ...cidrs: readonly string[]): Batch {
-  return { verb, cidrs: cidrs.map(cidrOf), text: TEXT, instead: [] };
+  return { verb, cidrs: cidrs.map(cidrOf), text: TEXT, instead: [], late: [] };
 }
 
 function cidrOf(text: string): Cidr {

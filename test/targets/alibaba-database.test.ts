@@ -65,7 +65,7 @@ function instance(
 }
 
 function batchOf(verb: Batch["verb"], cidrs: readonly string[], instead: readonly string[] = []) {
-  return { verb, cidrs: cidrs.map(cidrOf), text: "ka1x", instead: instead.map(cidrOf) };
+  return { verb, cidrs: cidrs.map(cidrOf), text: "ka1x", instead: instead.map(cidrOf), late: [] };
 }
 
 function cidrOf(text: string): Cidr {
@@ -290,6 +290,14 @@ test("apply() takes an earlier content for late for a minute, then for what anot
   backend.now += 1;
   await add();
   assert.deepEqual(addressesOf(backend), ["192.0.2.1", "192.0.2.3"]);
+});
+
+test("apply() does not write back what was removed a moment ago, though a read still shows it", async () => {
+  const { backend, target } = instance([groupOf(GROUP, ["10.0.0.0/24", "192.0.2.1"])]);
+  const { revision } = await target.observe(SIGNAL);
+  const batch = { ...batchOf("add", ["192.0.2.2"]), late: [cidrOf("10.0.0.0/24")] };
+  await target.apply(batch, revision, SIGNAL);
+  assert.deepEqual(addressesOf(backend), ["192.0.2.1", "192.0.2.2"]);
 });
 
 test("apply() goes back to an earlier content without taking it for a late read", async () => {

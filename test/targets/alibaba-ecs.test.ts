@@ -186,9 +186,15 @@ test("a weaker rule by hand for a listed address is found where ECS takes it for
   const settings = { region: "cn-hangzhou", id: GROUP, permission, endpoint: server.url };
   const target = await makeTarget("alibaba/security-group", settings, { env: ENVIRONMENT });
   const cidrs = ["192.0.2.1", "192.0.2.2"].map((text) => parseCidr(text) ?? assert.fail(text));
-  const batch = { verb: "add", cidrs, text: "ka1abcdefghijkl acme/x", instead: [] } as const;
+  const batch = {
+    verb: "add",
+    cidrs,
+    text: "ka1abcdefghijkl acme/x",
+    instead: [],
+    late: [],
+  } as const;
   assert.deepEqual((await target.observe(SIGNAL)).entries, []);
-  await assert.rejects(target.apply(batch, null, SIGNAL), { kind: "invalid" });
+  await assert.rejects(target.apply(batch, null, SIGNAL), { kind: "conflict" });
   const [one, ...others] = (await target.observe(SIGNAL)).entries;
   assert.deepEqual([one?.cidr, others.length], ["192.0.2.2/32", 0]);
 });

@@ -43,7 +43,7 @@ const entry = (address: string, description: string | null = TEXT) => ({ address
 
 function change(verb: "add" | "remove", ...texts: readonly string[]) {
   const cidrs: readonly Cidr[] = texts.map((text) => parseCidr(text) ?? assert.fail(text));
-  return { verb, cidrs, text: TEXT, instead: [] };
+  return { verb, cidrs, text: TEXT, instead: [], late: [] };
 }
 
 test("observe() shows the entries and how many there may be, the limit's number if that is smaller", async () => {

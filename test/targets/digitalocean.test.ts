@@ -75,6 +75,21 @@ test("apply() gives every other source back to the byte, its id and members that
   ]);
 });
 
+test("apply() does not write back what was removed a moment ago, and leaves the same of others", async (context) => {
+  const { cloud, open } = await stage(context);
+  const target = await open();
+  await apply(target, "add", ["10.0.0.0/24", "192.0.2.1/32"]);
+  const theirs = { type: "ip_addr", value: "10.0.0.0/24", description: "by hand" };
+  cloud.set(ID, [...cloud.sources(ID), theirs]);
+  const [added, late] = [cidrs("192.0.2.2/32"), cidrs("10.0.0.0/24")];
+  await target.apply({ verb: "add", cidrs: added, text: TEXT, instead: [], late }, null, SIGNAL);
+  assert.deepEqual(await observed(target), [
+    "allow 10.0.0.0/24 by hand",
+    `allow 192.0.2.1/32 ${TEXT}`,
+    `allow 192.0.2.2/32 ${TEXT}`,
+  ]);
+});
+
 test("apply() keeps the ids of the sources that stay", async (context) => {
   const { cloud, open } = await stage(context);
   const target = await open();
@@ -89,7 +104,7 @@ test("apply() writes the marker alone where the names are long", async (context)
   const [installation, list] = ["i".repeat(32), "l".repeat(32)];
   const target = await open();
   const text = markerText(installation, list);
-  const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [] } as const;
+  const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [], late: [] } as const;
   await target.apply(batch, null, SIGNAL);
   assert(cloud.sources(ID).every((row) => row.description === markerOf(installation, list)));
 });

@@ -7,6 +7,7 @@ import { containerOf } from "../../lib/core/marker.ts";
 import { type Log, openLog } from "../../lib/stores/log.ts";
 import { memoryStore } from "../../lib/stores/memory.ts";
 import { type Store, StoreError } from "../../lib/stores/store.ts";
+import { openFeed } from "../../lib/targets/feed/log.ts";
 import { TargetError } from "../../lib/targets/target.ts";
 import { cidrs, hosts } from "../core/cases.ts";
 import { START, virtualWorld } from "../virtual-world.ts";
@@ -35,7 +36,11 @@ async function room(
   });
   const write = async (verb: "add" | "remove", entries: readonly Cidr[]) => {
     const { revision } = await target.observe(SIGNAL);
-    return target.apply({ verb, cidrs: entries, text: "", instead: [] }, revision, SIGNAL);
+    return target.apply(
+      { verb, cidrs: entries, text: "", instead: [], late: [] },
+      revision,
+      SIGNAL,
+    );
   };
   return {
     world,
@@ -78,8 +83,9 @@ test("schema of a feed asks for exactly one of tokens and open", () => {
   assert.match(problemsOf({ tokens: [] }).join(), /^tokens: Cannot use no tokens: name one/);
   assert.match(
     problemsOf({ open: false }).join(),
-    /^open: Cannot use open false: write open: true/,
+    /^open: Cannot use this value of open: write open: true/,
   );
+  assert(!problemsOf({ open: "canary-token" }).join().includes("canary"));
   assert.match(problemsOf({ open: true, empty: "no" }).join(), /^empty: Cannot use empty "no"/);
   assert.match(problemsOf({ open: true, tokn: [] }).join(), /tokn/);
 });
@@ -126,22 +132,98 @@ test("observe() shows the feed as a container of its own list", async () => {
     revision: null,
     capacity: [{ families: ["ipv4", "ipv6"], used: 0, limit: 50_000 }],
   });
-  assert.equal(await add(...hosts(1)), "1");
+  assert.equal(await add(...hosts(1)), "payments-db/1");
   const { entries, revision } = await target.observe(SIGNAL);
-  assert.equal(revision, "1");
+  assert.equal(revision, "payments-db/1");
   assert.deepEqual(
     entries.map(({ text }) => text),
     [containerOf(OWNER)],
   );
 });
 
-test("apply() of what is there, or gone, already writes nothing", async () => {
+test("apply() that removes what is gone already writes nothing", async () => {
   const { store, add, remove } = await room();
   await add(...hosts(3));
   const before = await store.list("", 10);
-  assert.equal(await add(...hosts(2)), "1");
-  assert.equal(await remove(...hosts(2, 100)), "1");
+  assert.equal(await remove(...hosts(2, 100)), "payments-db/1");
   assert.deepEqual(await store.list("", 10), before);
+});
+
+test("apply() that adds what a removal on its way would take keeps it from arriving", async () => {
+  const release = { now: () => {} };
+  let isHung = false;
+  const { add, newest, target, store } = await room({
+    wrap: (inner) => ({
+      ...inner,
+      async put(key, body) {
+        if (!isHung) return inner.put(key, body);
+        isHung = false;
+        await new Promise<void>((resolve) => {
+          release.now = resolve;
+        });
+        return inner.put(key, body);
+      },
+    }),
+  });
+  await add(...hosts(3));
+  const { revision } = await target.observe(SIGNAL);
+  isHung = true;
+  const given = new AbortController();
+  const batch = { verb: "remove", cidrs: hosts(1), text: "", instead: [], late: [] } as const;
+  const removing = refusal(target.apply(batch, revision, given.signal));
+  await new Promise(setImmediate);
+  given.abort();
+  assert.equal((await removing).kind, "unavailable");
+  const { body } = await newest();
+  await add(...hosts(1));
+  release.now();
+  await new Promise(setImmediate);
+  assert.deepEqual((await newest()).body.entries, hosts(3));
+  assert((await newest()).body.serial > body.serial);
+  assert.equal((await store.list("", 10)).length, 2, "the removal found its number taken");
+});
+
+test("a feed goes on from the newest content of all names of its list, whatever the order of them", async () => {
+  const world = virtualWorld();
+  const store = memoryStore(world);
+  const log = (name: string): Log<FeedContent> =>
+    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+  const publish = async (name: string, count: number) => {
+    await world.advance(1_000);
+    const content = nextFeed(null, hosts(count), { now: world.now() });
+    await log(name).append((await log(name).newest())?.revision ?? 0, content);
+  };
+  const owner = (list: string, ...formerly: readonly string[]) => ({ list, formerly });
+  const begun = openFeed(owner("c", "a", "b"), log);
+  assert.equal(await begun.newest(), null);
+  const first = nextFeed(null, hosts(1), { now: world.now() });
+  assert.equal(await begun.append(null, first), "a/1", "it begins under its first name");
+  await publish("c", 2);
+  await publish("b", 3);
+  await publish("stranger", 9);
+  for (const feed of [
+    begun,
+    openFeed(owner("c", "b", "a"), log),
+    openFeed(owner("a", "c", "b"), log),
+  ]) {
+    assert.equal((await feed.newest())?.revision, "b/1");
+  }
+  const newest = await begun.newest();
+  const next = nextFeed(newest?.body ?? null, hosts(4), { now: world.now() });
+  assert.equal(await begun.append(newest, next), "b/2");
+  assert.equal(await begun.append(newest, next), "exists");
+  assert.equal((await openFeed(owner("c", "a"), log).newest())?.revision, "c/1");
+});
+
+test("a feed of several names shows nothing while one of them cannot be read", async () => {
+  const world = virtualWorld();
+  const store = memoryStore(world);
+  const log = (name: string): Log<FeedContent> =>
+    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+  await log("b").append(0, nextFeed(null, hosts(1), { now: world.now() }));
+  await store.put("v1/feeds/a/999999999998.json", "{");
+  const feed = openFeed({ list: "b", formerly: ["a"] }, log);
+  await assert.rejects(feed.newest(), /feeds\/a\/999999999998/);
 });
 
 test("apply() after somebody else's change is a conflict, and of two at once one succeeds", async () => {
@@ -149,7 +231,7 @@ test("apply() after somebody else's change is a conflict, and of two at once one
   await add(...hosts(1));
   const { revision } = await target.observe(SIGNAL);
   const batch = (first: number) =>
-    ({ verb: "add", cidrs: hosts(1, first), text: "", instead: [] }) as const;
+    ({ verb: "add", cidrs: hosts(1, first), text: "", instead: [], late: [] }) as const;
   const results = await Promise.allSettled([
     target.apply(batch(10), revision, SIGNAL),
     target.apply(batch(20), revision, SIGNAL),
@@ -173,7 +255,7 @@ test("apply() whose answer was lost is settled by the log, and is written once",
       },
     }),
   });
-  assert.equal(await add(...hosts(1)), "1");
+  assert.equal(await add(...hosts(1)), "payments-db/1");
   assert.equal(lost, 1);
   assert.equal((await newest()).revision, 1);
 });
@@ -211,7 +293,7 @@ test("an object that cannot be read is an error that names it, never an empty fe
   for (const body of bodies) {
     const { store, target } = await room();
     await store.put("v1/feeds/payments-db/999999999998.json", body);
-    const batch = { verb: "add", cidrs: hosts(1), text: "", instead: [] } as const;
+    const batch = { verb: "add", cidrs: hosts(1), text: "", instead: [], late: [] } as const;
     for (const error of [
       await refusal(target.observe(SIGNAL)),
       await refusal(target.apply(batch, "1", SIGNAL)),

@@ -3,7 +3,16 @@ import { test } from "node:test";
 import type { LinodeDatabase } from "../../cli/embedded/linode.ts";
 import type { TargetErrorKind } from "../../lib/core/report.ts";
 import type { TargetError } from "../../lib/targets/target.ts";
-import { apply, DATABASE, type LinodeStage, linodeStage, observed, SIGNAL } from "./linode.ts";
+import {
+  apply,
+  cidrs,
+  DATABASE,
+  type LinodeStage,
+  linodeStage,
+  observed,
+  SIGNAL,
+  TEXT,
+} from "./linode.ts";
 import { kindNamed, makeTarget, OWNER } from "./making.ts";
 
 const { engine, id } = DATABASE;
@@ -51,6 +60,15 @@ test("apply() keeps what it is not told about in the words and order in which it
   ]);
   await apply(target, "remove", ["203.0.113.9/32", "192.0.2.2/32"]);
   assert.deepEqual(allowList(stage), ["10.2.3.4/16", "198.51.100.7/32", "192.0.2.1/32"]);
+});
+
+test("apply() does not write back what was removed a moment ago, though a read still shows it", async (context) => {
+  const stage = await linodeStage(context);
+  const target = await open(stage);
+  set(stage, { allow_list: ["10.0.0.0/24", "192.0.2.1/32"] });
+  const [added, late] = [cidrs("192.0.2.2/32"), cidrs("10.0.0.0/24")];
+  await target.apply({ verb: "add", cidrs: added, text: TEXT, instead: [], late }, null, SIGNAL);
+  assert.deepEqual(allowList(stage), ["192.0.2.1/32", "192.0.2.2/32"]);
 });
 
 test("apply() sends the allow list and nothing else of the database", async (context) => {

@@ -6,6 +6,7 @@ import type { TargetError } from "../../lib/targets/target.ts";
 import {
   accept,
   apply,
+  cidrs,
   FIREWALL,
   firewallOf,
   type LinodeStage,
@@ -128,6 +129,18 @@ test("apply() puts our rules at the end, and later where the first of them stand
   set(stage, [one, ours, two, more]);
   await apply(target, "add", ["192.0.2.2/32"]);
   assert.deepEqual(labels(), ["one", `${MARKER}-0`, "two"]);
+  // What people put between ours stays between them, whatever they mean by it.
+  const between = accept({
+    action: "DROP",
+    label: "between",
+    addresses: { ipv4: ["192.0.2.2/32"] },
+  });
+  const [first = {}, mine = {}] = inbound(stage);
+  set(stage, [first, mine, between, { ...mine, addresses: { ipv4: ["192.0.2.8/32"] } }]);
+  await apply(target, "add", hosts(300));
+  assert.deepEqual(labels(), ["one", `${MARKER}-0`, "between", `${MARKER}-1`]);
+  set(stage, [one, ours, two]);
+  await apply(target, "add", ["192.0.2.2/32", "192.0.2.9/32"]);
   assert.deepEqual(addressesOf(inbound(stage)[1]), [
     "192.0.2.1/32",
     "192.0.2.2/32",
@@ -270,6 +283,33 @@ test("observe() shows what a rule before ours drops, and any that drops while we
   assert.deepEqual(await denied(), []);
   set(stage, [ours, first, { ...ours, addresses: { ipv4: ["192.0.2.9/32"] } }]);
   assert.deepEqual(await denied(), [theirs]);
+});
+
+test("apply() does not write back what was removed a moment ago, though a read still shows it", async (context) => {
+  const stage = await linodeStage(context);
+  const target = await firewallOf(stage);
+  await apply(target, "add", ["10.0.0.0/24", "192.0.2.1/32"]);
+  const [added, late] = [cidrs("192.0.2.2/32"), cidrs("10.0.0.0/24")];
+  await target.apply(
+    { verb: "add", cidrs: added, text: TEXT, instead: [], late },
+    null,
+    new AbortController().signal,
+  );
+  assert.deepEqual(addressesOf(inbound(stage)[0]), ["192.0.2.1/32", "192.0.2.2/32"]);
+});
+
+test("observe() does not take somebody's rule behind one that drops the same for one that lets in", async (context) => {
+  const stage = await linodeStage(context);
+  const target = await firewallOf(stage);
+  await apply(target, "add", ["192.0.2.1/32"]);
+  const [ours = {}] = inbound(stage);
+  const drop = accept({ action: "DROP", label: "drop", addresses: { ipv4: ["198.51.100.0/24"] } });
+  const theirs = accept({ addresses: { ipv4: ["198.51.100.5/32", "203.0.113.5/32"] } });
+  set(stage, [ours, drop, theirs]);
+  assert.deepEqual(await observed(target), [
+    `allow 192.0.2.1/32 ${TEXT}`,
+    "allow 203.0.113.5/32 by-hand",
+  ]);
 });
 
 test("observe() shows the label where a rule has no description", async (context) => {

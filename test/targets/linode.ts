@@ -102,7 +102,7 @@ export function apply(
   texts: readonly string[],
   revision: Revision = null,
 ): Promise<Revision> {
-  const batch = { verb, cidrs: cidrs(...texts), text: TEXT, instead: [] };
+  const batch = { verb, cidrs: cidrs(...texts), text: TEXT, instead: [], late: [] };
   return target.apply(batch, revision, SIGNAL);
 }
 

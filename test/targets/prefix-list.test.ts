@@ -46,7 +46,11 @@ async function start(context: TestContext, given: Given = {}) {
 
 function handsOn(target: Target) {
   const apply = (verb: "add" | "remove", revision: string | null, texts: readonly string[]) =>
-    target.apply({ verb, cidrs: cidrs(...texts), text: TEXT, instead: [] }, revision, SIGNAL);
+    target.apply(
+      { verb, cidrs: cidrs(...texts), text: TEXT, instead: [], late: [] },
+      revision,
+      SIGNAL,
+    );
   return {
     observe: () => target.observe(SIGNAL),
     add: (revision: string | null, ...texts: readonly string[]) => apply("add", revision, texts),
@@ -345,7 +349,7 @@ test("apply() shortens a text that EC2 would not take to its marker", async (con
   const { lists, observe, target } = await start(context);
   const { revision } = await observe();
   const text = `ka1abcdefghijkl ${"x".repeat(255)}`;
-  const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [] } as const;
+  const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [], late: [] } as const;
   await target.apply(batch, revision, SIGNAL);
   assert.equal(lists.list(LIST)[0]?.description, "ka1abcdefghijkl");
 });
@@ -355,7 +359,13 @@ test("a waiting apply() ends with its signal", async (context) => {
   const { revision } = await observe();
   const abort = new AbortController();
   backend.inject("describe", { kind: "none" }, { kind: "preceded", by: () => abort.abort() });
-  const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text: TEXT, instead: [] } as const;
+  const batch = {
+    verb: "add",
+    cidrs: cidrs("192.0.2.1/32"),
+    text: TEXT,
+    instead: [],
+    late: [],
+  } as const;
   await failure(
     target.apply(batch, revision, abort.signal),
     "unavailable",

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import * as z from "zod";
 import { kinds } from "../../lib/targets/registry.ts";
-import { kindNamed, OWNER, targetConfig, targetContext } from "./making.ts";
+import { kindNamed, makeTarget, OWNER, targetConfig, targetContext } from "./making.ts";
 
 const GROUP = { region: "eu-west-1", id: "sg-0a1b", permission: { protocol: "tcp", port: 5432 } };
 
@@ -220,4 +220,41 @@ test("create() loads the SDK of a vendor only for a target of that vendor", () =
     encoding: "utf8",
   });
   assert.equal(output, "0\n1 0\n");
+});
+
+test("schema sends no token over http to another machine, where one is sent as it is", async () => {
+  const refused = "Cannot use endpoint: over http the token would be sent for all to read; ";
+  const env = { URL: "http://api.invalid", LINODE_TOKEN: "canary", DIGITALOCEAN_TOKEN: "canary" };
+  const atlas = { MONGODB_ATLAS_CLIENT_ID: "canary", MONGODB_ATLAS_CLIENT_SECRET: "canary" };
+  const cases = [
+    ["linode/firewall", { id: 1, permission: { protocol: "tcp", port: 5432 } }],
+    ["digitalocean/database", { id: "9cc10173-e9ea-4176-9dbc-a4cee4c4ff30" }],
+    ["atlas/access-list", { project: "32b6e34b3d91647abb20e7b8" }],
+  ] as const;
+  for (const [kind, settings] of cases) {
+    const problems = (endpoint: string) => problemsOf(kind, { ...settings, endpoint });
+    for (const endpoint of ["http://api.invalid", "http://127.0.0.1.example", "http://10.0.0.1"]) {
+      const [problem = "", ...others] = problems(endpoint);
+      assert(problem.startsWith(`endpoint: ${refused}`), `${kind} ${endpoint}: ${problem}`);
+      assert.deepEqual(others, []);
+    }
+    for (const endpoint of [
+      "http://127.0.0.1:1",
+      "http://localhost",
+      "http://[::1]:1",
+      "env:URL",
+    ]) {
+      assert.deepEqual(problems(endpoint), [], endpoint);
+    }
+    assert.equal(problems("https://api.invalid").length, 0);
+    const all = { env: { ...env, ...atlas } };
+    await assert.rejects(makeTarget(kind, { ...settings, endpoint: "env:URL" }, all), {
+      kind: "invalid",
+      message: /: over http the token would be sent for all to read; /,
+    });
+  }
+  assert.deepEqual(
+    problemsOf("aws/security-group", { ...GROUP, endpoint: "http://e.invalid" }),
+    [],
+  );
 });

@@ -115,7 +115,7 @@ test("apply() adds both families in one call, each address once, in ascending or
   const { client, authorized } = clientOf([]);
   const batch = cidrs("2001:db8::2/128", "192.0.2.9/32", "192.0.2.1/32", "2001:db8::2/128");
   await targetOf(client).apply(
-    { verb: "add", cidrs: batch, text: TEXT, instead: [] },
+    { verb: "add", cidrs: batch, text: TEXT, instead: [], late: [] },
     null,
     SIGNAL,
   );
@@ -135,7 +135,7 @@ test("apply() opens all protocols without ports", async () => {
   const { client, authorized } = clientOf([]);
   const target = targetOf(client, { permission: { protocol: "all" } });
   await target.apply(
-    { verb: "add", cidrs: cidrs("192.0.2.1/32"), text: TEXT, instead: [] },
+    { verb: "add", cidrs: cidrs("192.0.2.1/32"), text: TEXT, instead: [], late: [] },
     null,
     SIGNAL,
   );
@@ -150,7 +150,13 @@ test("apply() takes 100 nodes at once", () => {
 test("apply() asserts that the text is one EC2 takes", async () => {
   for (const text of ["", "näh", 'say "hi"', "a|b", "x".repeat(256)]) {
     const { client, authorized } = clientOf([]);
-    const batch = { verb: "add", cidrs: cidrs("192.0.2.1/32"), text, instead: [] } as const;
+    const batch = {
+      verb: "add",
+      cidrs: cidrs("192.0.2.1/32"),
+      text,
+      instead: [],
+      late: [],
+    } as const;
     await assert.rejects(targetOf(client).apply(batch, null, SIGNAL), { name: "AssertionError" });
     assert.deepEqual(authorized, []);
   }
@@ -160,7 +166,11 @@ test("apply() removes no rule that was not read", async () => {
   const { client, revoked } = clientOf([ipv4("192.0.2.1/32")]);
   const target = targetOf(client);
   const remove = (...texts: readonly string[]) =>
-    target.apply({ verb: "remove", cidrs: cidrs(...texts), text: TEXT, instead: [] }, null, SIGNAL);
+    target.apply(
+      { verb: "remove", cidrs: cidrs(...texts), text: TEXT, instead: [], late: [] },
+      null,
+      SIGNAL,
+    );
   await assert.rejects(remove("192.0.2.1/32"), { name: "TargetError", kind: "conflict" });
   await target.observe(SIGNAL);
   await assert.rejects(remove("192.0.2.1/32", "192.0.2.2/32"), { kind: "conflict" });
@@ -185,7 +195,13 @@ test("apply() removes neither of two rules that a careless server keeps for one 
       ["10.2.0.0/24", TEXT],
     ],
   );
-  const batch = { verb: "remove", cidrs: cidrs("10.1.0.0/24"), text: TEXT, instead: [] } as const;
+  const batch = {
+    verb: "remove",
+    cidrs: cidrs("10.1.0.0/24"),
+    text: TEXT,
+    instead: [],
+    late: [],
+  } as const;
   await assert.rejects(target.apply(batch, null, SIGNAL), { kind: "invalid" });
   assert.deepEqual(revoked, []);
 });
@@ -222,7 +238,14 @@ test("every failure says what it was and a way out, and nothing of an object's o
     await told("unavailable", "constructor"),
     `${start} constructor, HTTP 400; it is tried again`,
   );
-  assert.match(await told("unavailable", "CredentialsProviderError"), /; set AWS_ACCESS_KEY_ID /);
+  assert.match(
+    await told("unavailable", "CredentialsProviderError"),
+    /; set AWS_ACCESS_KEY_ID, name a profile, or run under a role/,
+  );
+  assert.match(
+    await told("unavailable", "TimeoutError"),
+    /; it is tried again, for there was no answer in time$/,
+  );
   assert.match(await told("unavailable", "ExpiredToken"), /; renew the credentials, /);
   assert.match(await told("full", "RulesPerSecurityGroupLimitExceeded"), /; raise the quota /);
   for (const kind of ["throttled", "conflict", "busy", "missing", "invalid"] as const) {

@@ -26,7 +26,11 @@ async function start(
   const settings = { ...SETTINGS, endpoint: waf.url, ...given.target };
   const target = await makeTarget("aws/waf-ip-set", settings, { env: ENV, limit: given.limit });
   const apply = (verb: "add" | "remove", revision: string | null, texts: readonly string[]) =>
-    target.apply({ verb, cidrs: cidrs(...texts), text: "ka1", instead: [] }, revision, SIGNAL);
+    target.apply(
+      { verb, cidrs: cidrs(...texts), text: "ka1", instead: [], late: [] },
+      revision,
+      SIGNAL,
+    );
   return {
     waf,
     target,

@@ -29,20 +29,22 @@ const CODES_BY_KIND: Readonly<Record<TargetErrorKind, readonly string[]>> = {
     "SecurityGroupRule.NotFound",
   ],
 
-  // Those that begin with IncorrectStatus besides.
+  // Those that begin with IncorrectStatus or OperationDenied besides: of states that pass.
   busy: [
     "AclEntryProcessing",
+    "BackendServer.configuring",
     "ConcurrentTaskExceeded",
     "IncorrectDBInstanceLockMode",
     "IncorrectDBInstanceState",
     "IncorrectMasterDBInstanceState",
     "LastTokenProcessing",
     "LockTimeout",
+    "OperationBusy",
     "OperationConflict",
-    "OperationDenied.DBClusterStatus",
-    "OperationDenied.DBInstanceStatus",
     "OperationFailed.ResourceGroupStatusCheckFail",
     "ResourceInConfiguring",
+    "ServiceIsConfiguring",
+    "ServiceIsStopping",
     "SystemBusy",
     // ModifyPrefixList: "too frequent, please wait a moment".
     "TaskConflict",
@@ -51,6 +53,7 @@ const CODES_BY_KIND: Readonly<Record<TargetErrorKind, readonly string[]>> = {
   unavailable: [
     "AbortError",
     "ExternalFailure",
+    "InstanceConnectTimeoutFault",
     "InternalError",
     "InvokeProxyFailure",
     "RequestMetaDataFailed",
@@ -138,6 +141,7 @@ const KIND_BY_CODE: ReadonlyMap<string, TargetErrorKind> = new Map(
 const KIND_BY_BEGINNING: readonly (readonly [string, TargetErrorKind])[] = [
   ["Throttling", "throttled"],
   ["IncorrectStatus", "busy"],
+  ["OperationDenied.", "busy"],
   ["Forbidden", "denied"],
 ];
 

@@ -105,7 +105,10 @@ export function openRpc(connection: AlibabaConnection, context: AlibabaContext):
           // The SDK names every abort alike; ours knows that the time was over.
           if (inner.aborted && inner.reason instanceof CloudError) throw inner.reason;
           if (thrown instanceof CloudError || thrown instanceof assert.AssertionError) throw thrown;
-          throw alibabaErrorOf(thrown, { operation, now: world.now() });
+          const error = alibabaErrorOf(thrown, { operation, now: world.now() });
+          // The session is forgotten, and the next call gets another: nobody has to do anything.
+          if (connection.role === null || !SESSION_ENDED.has(error.code)) throw error;
+          throw new CloudError("unavailable", error.code, error);
         }
       });
     },

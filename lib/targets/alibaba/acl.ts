@@ -79,7 +79,12 @@ export function aclTarget(
         observed.filter((row) => row.cidr === cidr),
       );
       return {
-        entries: entries.map(({ cidr, text }) => ({ cidr, text: text || null, effect: "allow" })),
+        entries: entries.map(({ cidr, text, state }) => ({
+          cidr,
+          text: text || null,
+          effect: "allow",
+          ...(state === "arriving" ? { arriving: true } : {}),
+        })),
         revision: null,
         // What is leaving takes its room until it is gone.
         capacity: [{ families: [rules.family], used: rows.length, limit }],

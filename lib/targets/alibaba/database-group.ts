@@ -254,6 +254,7 @@ function refuseOtherBase(
  */
 function contentAfter(before: readonly Row[], batch: Batch): readonly Row[] {
   const gone = new Set<string>(batch.verb === "remove" ? batch.cidrs : []);
+  for (const cidr of batch.late) gone.add(cidr);
   const coming = sortCidrs(batch.verb === "add" ? batch.cidrs : batch.instead);
   const named = new Set<string>(coming);
   const broad = addressSet(coming);

@@ -78,10 +78,11 @@ export const securityGroupKind: TargetKind<Settings, SecurityGroupClient> = {
       ? "Cannot use port 0: the ports of a security group of Alibaba Cloud begin at 1"
       : null,
   traits: () => SECURITY_GROUP_TRAITS,
-  parts: ({ region, id, permission, priority = PRIORITY_DEFAULT }) => ({
+  // The priority is not part of it: of two lists that differ in it alone, the weaker would take the
+  // stronger one's rules for somebody's that keep, and lose them with that one's nodes.
+  parts: ({ region, id, permission }) => ({
     object: [region, id],
-    // Lists may differ in their priority alone.
-    slot: permissionName(permission) + (priority === PRIORITY_DEFAULT ? "" : `-p${priority}`),
+    slot: permissionName(permission),
   }),
   permissions: ({ region, id }, account) => {
     const resources = [arnOf("ecs", { region, account, resource: `securitygroup/${id}` })];
@@ -167,7 +168,8 @@ function refuseUnless(rows: readonly Row[], added: readonly Cidr[], doing: strin
   const kept = sortCidrs(added).filter((cidr) => !present.has(cidr));
   if (kept.length === 0) return;
   throw new TargetError(
-    "invalid",
+    // A read may be late: it is read again before anybody is asked to do something.
+    "conflict",
     `Cannot ${doing}: a rule of a weaker priority keeps ours out for ${kept.join(", ")}; remove ` +
       "that rule, or give the target its priority",
   );

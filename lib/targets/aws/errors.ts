@@ -4,7 +4,8 @@ const RENEW = "renew the credentials, unless they are a role's; it is tried agai
 
 const WAYS_OUT: WaysOut = {
   codes: {
-    CredentialsProviderError: "set AWS_ACCESS_KEY_ID or give a role; it is tried again",
+    CredentialsProviderError:
+      "set AWS_ACCESS_KEY_ID, name a profile, or run under a role; it is tried again",
     ExpiredToken: RENEW,
     ExpiredTokenException: RENEW,
     PrefixListMaxEntriesExceeded:

@@ -11,6 +11,8 @@ import type { TargetKind } from "../kind.ts";
 import { type Target, TargetError } from "../target.ts";
 import { wholeListWriter } from "../whole-list.ts";
 
+const SOURCES_MAX = 100;
+
 const TRAITS: Traits = {
   // "You cannot add IPv6 addresses as trusted sources" (databases_update_firewall_rules).
   families: ["ipv4"],
@@ -20,14 +22,14 @@ const TRAITS: Traits = {
   write: "whole",
   // A database without trusted sources is accessible from any source.
   whenEmpty: "open",
-  batchMax: 50,
+  // All that it holds in one write: a list that is restored is never half of it for a moment.
+  batchMax: SOURCES_MAX,
   // How soon a source is trusted, DigitalOcean does not say.
   settleMs: 30_000,
   // A read, a write, and another read, because the write answers nothing.
   callMs: 8_000,
 };
 const ADDRESS = "ip_addr";
-const SOURCES_MAX = 100;
 // No length is published: where names are long, the marker alone is kept.
 const DESCRIPTION_CHARACTERS_MAX = 50;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -96,11 +98,14 @@ function databaseTarget(
       const count = batch.cidrs.length;
       assert(count > 0 && count <= TRAITS.batchMax, "batch of the wrong size");
       const doing = `${batch.verb} ${entriesText(count)} on ${name}`;
-      const change = (before: readonly TrustedSource[]) => {
+      const change = (read: readonly TrustedSource[]) => {
+        const late = new Set<string>(batch.late);
+        const isLate = ({ cidr, text }: Row) => late.has(cidr) && whose(text) === "owned";
+        const before = without(read, rowsOf(read, doing).filter(isLate));
         const named = new Set<string>(batch.cidrs);
         const rows = rowsOf(before, doing).filter(({ cidr }) => named.has(cidr));
         const ours = rows.filter(({ text }) => whose(text) === "owned");
-        if (batch.verb === "remove") return without(before, ours, doing);
+        if (batch.verb === "remove") return refuseNone(without(before, ours), doing);
         // It was not there when the plan was made, or we would not add what somebody lists already.
         if (ours.length < rows.length) {
           throw refusal("conflict", doing, "somebody lists the same address meanwhile; read again");
@@ -141,10 +146,13 @@ function rowsOf(sources: readonly TrustedSource[], doing: string): readonly Row[
   return rows.toSorted((a, b) => order.indexOf(a.cidr) - order.indexOf(b.cidr));
 }
 
-function without(sources: readonly TrustedSource[], rows: readonly Row[], doing: string) {
+function without(sources: readonly TrustedSource[], rows: readonly Row[]) {
   const gone = new Set(rows.map(({ source }) => source));
-  const left = sources.filter((source) => !gone.has(source));
-  if (left.length > 0) return left;
+  return sources.filter((source) => !gone.has(source));
+}
+
+function refuseNone(sources: readonly TrustedSource[], doing: string) {
+  if (sources.length > 0) return sources;
   const why = "without trusted sources everybody would be let in; keep one";
   throw refusal("invalid", doing, why);
 }

@@ -111,7 +111,7 @@ function databaseTarget(
 }
 
 function changed(allowList: readonly string[], batch: Batch, doing: string): readonly string[] {
-  const gone = new Set<string>(batch.verb === "remove" ? batch.cidrs : []);
+  const gone = new Set<string>([...batch.late, ...(batch.verb === "remove" ? batch.cidrs : [])]);
   const kept = allowList.filter((text) => !cidrsOf([text], doing).some((cidr) => gone.has(cidr)));
   const present = new Set<string>(cidrsOf(kept, doing));
   const added = sortCidrs(batch.verb === "add" ? batch.cidrs : batch.instead);

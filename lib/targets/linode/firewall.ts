@@ -6,6 +6,7 @@ import type {
   FirewallRules,
   FirewallState,
 } from "../../clouds/linode.ts";
+import { addressSet } from "../../core/aggregate.ts";
 import { type Cidr, FAMILIES, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import { ownership } from "../../core/marker.ts";
@@ -15,7 +16,7 @@ import type { TargetKind } from "../kind.ts";
 import { permissionName, permissionShape, portsOf } from "../permission.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
 import { idShape, targetErrorOf } from "./common.ts";
-import { capacityOf, refuseFull } from "./room.ts";
+import { capacityOf, RULES_MAX, refuseFull } from "./room.ts";
 import {
   isOfSlot,
   listedCidrs,
@@ -23,6 +24,7 @@ import {
   overlaps,
   ownCidrs,
   ownRules,
+  RULE_ADDRESSES_MAX,
   type Slot,
   slotOf,
   textOf,
@@ -39,8 +41,8 @@ const FIREWALL_TRAITS: Traits = {
   // Without our rules the inbound policy decides. Under DROP that is nobody; under ACCEPT everybody
   // is let in with our rules as without them, so emptying the list never opens anything.
   whenEmpty: "closed",
-  // One write carries any number; this many keep an audit line readable.
-  batchMax: 1_000,
+  // All that a firewall holds in one write: no addition waits for another one.
+  batchMax: RULES_MAX * RULE_ADDRESSES_MAX,
   // Rules are brought to the hosts of the firewall's Linodes; how soon, Linode does not say.
   settleMs: 5_000,
   // A read and a write.
@@ -102,9 +104,8 @@ function firewallTarget(
       const state = await calling(doing, client.read(settings.id, signal));
       newest = Math.max(newest, state.version);
       const ours = state.inbound.filter(isOurs);
-      const lastOurs = state.inbound.findLastIndex(isOurs);
       return {
-        entries: observedEntries(state, { slot, lastOurs, doing }),
+        entries: observedEntries(state, { slot, isOurs, doing }),
         revision: String(state.version),
         capacity: [capacityOf(state, ours, config.limit)],
       };
@@ -140,21 +141,30 @@ function firewallTarget(
 }
 
 function changed(held: readonly Cidr[], batch: Batch): readonly Cidr[] {
-  if (batch.verb === "add") return sortCidrs([...held, ...batch.cidrs]);
-  const gone = new Set<string>(batch.cidrs);
+  const late = new Set<string>(batch.late);
+  if (batch.verb === "add") {
+    return sortCidrs([...held.filter((cidr) => !late.has(cidr)), ...batch.cidrs]);
+  }
+  const gone = new Set<string>([...batch.late, ...batch.cidrs]);
   return sortCidrs([...held.filter((cidr) => !gone.has(cidr)), ...batch.instead]);
 }
 
-/** Ours stand where the first of them stood, else at the end: people order their own rules. */
+/**
+ * Each of ours stands where one of ours stood, further ones behind the last, and the first at the
+ * end: people order their own rules, between ours as well.
+ */
 function replaced(
   inbound: readonly FirewallRule[],
   isOurs: (rule: FirewallRule) => boolean,
   rules: readonly FirewallRule[],
 ): readonly FirewallRule[] {
-  const first = inbound.findIndex(isOurs);
-  const place = first < 0 ? inbound.length : first;
-  const others = inbound.slice(place).filter((rule) => !isOurs(rule));
-  return [...inbound.slice(0, place), ...rules, ...others];
+  const queue = [...rules];
+  const last = inbound.findLastIndex(isOurs);
+  const placed = inbound.flatMap((rule, index) => {
+    if (!isOurs(rule)) return [rule];
+    return queue.splice(0, index === last ? queue.length : 1);
+  });
+  return [...placed, ...queue];
 }
 
 /**
@@ -186,17 +196,29 @@ function refuseOverwritten(
  */
 function observedEntries(
   { inbound }: FirewallRules,
-  options: { readonly slot: Slot; readonly lastOurs: number; readonly doing: string },
+  options: {
+    readonly slot: Slot;
+    readonly isOurs: (rule: FirewallRule) => boolean;
+    readonly doing: string;
+  },
 ): readonly ObservedEntry[] {
-  const { slot, lastOurs, doing } = options;
+  const { slot, isOurs, doing } = options;
+  const lastOurs = inbound.findLastIndex(isOurs);
   const found = new Map<Cidr, ObservedEntry[]>();
-  for (const [index, { match }] of inbound.entries()) {
+  const dropped: Cidr[] = [];
+  for (const [index, rule] of inbound.entries()) {
+    const { match } = rule;
     if (match === null) continue;
     const isDeny = match.action === "DROP";
-    const beatsOurs = (lastOurs < 0 || index < lastOurs) && overlaps(match, slot);
-    if (isDeny ? !beatsOurs : !isOfSlot(match, slot)) continue;
+    if (isDeny ? !overlaps(match, slot) : !isOfSlot(match, slot)) continue;
+    const cidrs = sortCidrs(listedCidrs(match, doing));
+    if (isDeny) dropped.push(...cidrs);
+    if (isDeny && lastOurs >= 0 && index > lastOurs) continue;
     const text = textOf(match);
-    for (const cidr of sortCidrs(listedCidrs(match, doing))) {
+    const beaten = addressSet(dropped);
+    for (const cidr of cidrs) {
+      // Somebody's rule behind one that drops the same lets nobody in: it keeps nothing of ours.
+      if (!isDeny && !isOurs(rule) && beaten.overlaps(cidr)) continue;
       const entry = { cidr, text, effect: isDeny ? "deny" : "allow" } as const;
       found.set(cidr, [...(found.get(cidr) ?? []), entry]);
     }

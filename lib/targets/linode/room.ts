@@ -9,7 +9,7 @@ import { addressesIn, RULE_ADDRESSES_MAX } from "./rules.ts";
  */
 
 // Limit of the operation put-firewall-rules, of both directions together.
-const RULES_MAX = 25;
+export const RULES_MAX = 25;
 
 /** Before the write, so that nothing is taken away to make room. */
 export function refuseFull(

@@ -4,11 +4,10 @@ import { type JsonAnswer, type JsonRequest, serveJson } from "../../cli/embedded
 import { openAccessLists } from "../../lib/clouds/atlas.ts";
 import { markerText } from "../../lib/core/marker.ts";
 import type { TargetErrorKind } from "../../lib/core/report.ts";
-import type { TargetError } from "../../lib/targets/target.ts";
 import { type AccessRow, atlasCloud } from "../fakes/atlas.ts";
 import { virtualWorld } from "../virtual-world.ts";
 import { apply, observed, SIGNAL } from "./linode.ts";
-import { kindNamed, makeTarget } from "./making.ts";
+import { kindNamed, makeTarget, refusal } from "./making.ts";
 
 const PROJECT = "32b6e34b3d91647abb20e7b8";
 const KIND = "atlas/access-list";
@@ -52,20 +51,6 @@ async function stage(
   };
   const client = openAccessLists({ endpoint: server.url, clientId, clientSecret }, { world });
   return { cloud, requests, clock, open, client };
-}
-
-async function refusal(
-  work: Promise<unknown>,
-  kind: TargetErrorKind,
-  message: RegExp,
-): Promise<void> {
-  await assert.rejects(work, (error: TargetError) => {
-    assert.equal(error.name, "TargetError", String(error));
-    assert.equal(error.kind, kind, error.message);
-    assert.match(error.message, message);
-    assert(!error.message.includes("canary"));
-    return true;
-  });
 }
 
 const row = (address: string, more: Partial<AccessRow> = {}): AccessRow => ({

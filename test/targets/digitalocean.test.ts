@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type JsonAnswer, type JsonRequest, serveJson } from "../../cli/embedded/json-server.ts";
 import { markerOf, markerText } from "../../lib/core/marker.ts";
-import type { TargetErrorKind } from "../../lib/core/report.ts";
-import type { TargetError } from "../../lib/targets/target.ts";
 import { digitalOceanCloud, type TrustedSourceRow } from "../fakes/digitalocean.ts";
 import { virtualWorld } from "../virtual-world.ts";
 import { apply, cidrs, observed, SIGNAL } from "./linode.ts";
-import { kindNamed, makeTarget } from "./making.ts";
+import { kindNamed, makeTarget, refusal } from "./making.ts";
 
 const ID = "9cc10173-e9ea-4176-9dbc-a4cee4c4ff30";
 const TOKEN = "canary-of-the-token";
@@ -31,20 +29,6 @@ async function stage(
   const open = (settings: object = {}, env = { DIGITALOCEAN_TOKEN: TOKEN }) =>
     makeTarget(KIND, { id: ID, endpoint: server.url, ...settings }, { env, context: { world } });
   return { cloud, requests, open };
-}
-
-async function refusal(
-  work: Promise<unknown>,
-  kind: TargetErrorKind,
-  message: RegExp,
-): Promise<void> {
-  await assert.rejects(work, (error: TargetError) => {
-    assert.equal(error.name, "TargetError", String(error));
-    assert.equal(error.kind, kind, error.message);
-    assert.match(error.message, message);
-    assert(!error.message.includes("canary"));
-    return true;
-  });
 }
 
 test("apply() gives every other source back to the byte, its id and members that nobody knows included", async (context) => {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LinodeDatabase } from "../../cli/embedded/linode.ts";
-import type { TargetErrorKind } from "../../lib/core/report.ts";
 import type { TargetError } from "../../lib/targets/target.ts";
 import {
   apply,
@@ -13,7 +12,7 @@ import {
   SIGNAL,
   TEXT,
 } from "./linode.ts";
-import { kindNamed, makeTarget, OWNER } from "./making.ts";
+import { kindNamed, makeTarget, OWNER, refusal } from "./making.ts";
 
 const { engine, id } = DATABASE;
 
@@ -31,19 +30,6 @@ function allowList({ cloud }: LinodeStage): readonly string[] {
 
 function writes({ requests }: LinodeStage): number {
   return requests.filter(({ method }) => method === "PUT").length;
-}
-
-async function refusal(
-  work: Promise<unknown>,
-  kind: TargetErrorKind,
-  message: RegExp,
-): Promise<void> {
-  await assert.rejects(work, (error: TargetError) => {
-    assert.equal(error.name, "TargetError", String(error));
-    assert.equal(error.kind, kind, error.message);
-    assert.match(error.message, message);
-    return true;
-  });
 }
 
 test("apply() keeps what it is not told about in the words and order in which it was written", async (context) => {

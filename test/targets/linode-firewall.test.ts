@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LinodeRule } from "../../cli/embedded/linode.ts";
-import type { TargetErrorKind } from "../../lib/core/report.ts";
-import type { TargetError } from "../../lib/targets/target.ts";
 import {
   accept,
   apply,
@@ -15,7 +13,7 @@ import {
   observed,
   TEXT,
 } from "./linode.ts";
-import { kindNamed } from "./making.ts";
+import { kindNamed, refusal } from "./making.ts";
 
 const OPEN = { inbound_policy: "ACCEPT", outbound_policy: "ACCEPT" } as const;
 const CLOSED = { inbound_policy: "DROP", outbound_policy: "DROP" } as const;
@@ -38,19 +36,6 @@ function addressesOf(rule: LinodeRule | undefined): readonly string[] {
 
 function hosts(count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => `198.18.${index >> 8}.${index & 255}/32`);
-}
-
-async function refusal(
-  work: Promise<unknown>,
-  kind: TargetErrorKind,
-  message: RegExp,
-): Promise<void> {
-  await assert.rejects(work, (error: TargetError) => {
-    assert.equal(error.name, "TargetError", String(error));
-    assert.equal(error.kind, kind, error.message);
-    assert.match(error.message, message);
-    return true;
-  });
 }
 
 test("apply() writes sorted addresses in rules of 255, each with the marker in label and description", async (context) => {

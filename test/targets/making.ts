@@ -1,9 +1,11 @@
+import assert from "node:assert/strict";
 import { resolveReference } from "../../lib/config.ts";
 import type { TargetConfig } from "../../lib/core/list.ts";
+import type { TargetErrorKind } from "../../lib/core/report.ts";
 import type { TargetContext } from "../../lib/targets/connection.ts";
 import { memoryTargets } from "../../lib/targets/memory.ts";
 import { type Kind, kinds } from "../../lib/targets/registry.ts";
-import type { Target } from "../../lib/targets/target.ts";
+import type { Target, TargetError } from "../../lib/targets/target.ts";
 import { virtualWorld } from "../virtual-world.ts";
 
 export const OWNER = { installation: "acme", list: "payments-db", formerly: [] };
@@ -57,4 +59,19 @@ export function makeTarget(
 ): Promise<Target> {
   const context = targetContext(options.env, options.context);
   return kindNamed(kind).create(targetConfig(kind, settings, options), context);
+}
+
+/** Rejects as a target must, with this kind and a sentence like this that shows no canary. */
+export async function refusal(
+  work: Promise<unknown>,
+  kind: TargetErrorKind,
+  message: RegExp,
+): Promise<void> {
+  await assert.rejects(work, (error: TargetError) => {
+    assert.equal(error.name, "TargetError", String(error));
+    assert.equal(error.kind, kind, error.message);
+    assert.match(error.message, message);
+    assert(!error.message.includes("canary"));
+    return true;
+  });
 }

@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AlibabaParams, unflatten } from "./alibaba-form.ts";
+import { listen } from "./listening.ts";
 
 /** One call, signature and nonce checked. */
 export interface AlibabaCall {
@@ -109,7 +109,6 @@ export async function startEmbeddedAlibaba(options: {
   readonly host?: string;
   readonly port?: number;
 }): Promise<EmbeddedAlibaba> {
-  const { host = "127.0.0.1", port = 0 } = options;
   const wire: Wire = {
     products: new Map(options.products.map((product) => [product.version, product])),
     between: options.between ?? ((call, act, signal) => act(call, signal)),
@@ -121,20 +120,7 @@ export async function startEmbeddedAlibaba(options: {
     const requestId = `EMBEDDED-${requests}`;
     answer(request, response, { wire, requestId }).catch(() => request.socket.destroy());
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, resolve);
-  });
-  const { port: bound } = server.address() as AddressInfo;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  return { url: `http://${shown}:${bound}`, close: () => closeServer(server) };
-}
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
+  return listen(server, options);
 }
 
 async function answer(

@@ -1,10 +1,10 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Ec2Error } from "./ec2-error.ts";
 import { type Ec2Backend, groupActions } from "./ec2-group-actions.ts";
 import { type Ec2PrefixListBackend, prefixListActions } from "./ec2-prefix-list-actions.ts";
 import { type Ec2Subnet, subnetActions } from "./ec2-subnets.ts";
 import { type Ec2Actions, envelope, errorXml } from "./ec2-wire.ts";
+import { listen } from "./listening.ts";
 
 export interface EmbeddedEc2<G extends Ec2Backend> {
   /** An endpoint for any client of the EC2 API; believes any credentials. */
@@ -28,7 +28,6 @@ export async function startEmbeddedEc2<G extends Ec2Backend>(options: {
   readonly host?: string;
   readonly port?: number;
 }): Promise<EmbeddedEc2<G>> {
-  const { host = "127.0.0.1", port = 0 } = options;
   const { prefixLists, subnets = [] } = options;
   const actions = {
     ...groupActions(options.groups),
@@ -41,21 +40,7 @@ export async function startEmbeddedEc2<G extends Ec2Backend>(options: {
     const requestId = `embedded-${requests}`;
     answer(request, response, { actions, requestId }).catch(() => request.socket.destroy());
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, resolve);
-  });
-  const { port: bound } = server.address() as AddressInfo;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  const url = `http://${shown}:${bound}`;
-  return { url, groups: options.groups, close: () => closeServer(server) };
-}
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
+  return { ...(await listen(server, options)), groups: options.groups };
 }
 
 async function answer(

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type Listening, listen } from "./listening.ts";
 
 /*
  * HTTP on this machine for embedded clouds whose API is JSON: what they answer is theirs.
@@ -28,37 +28,17 @@ export type JsonHandler = (
   signal: AbortSignal,
 ) => JsonAnswer | null | Promise<JsonAnswer | null>;
 
-export interface JsonServer {
-  readonly url: string;
-  /** Cuts what is open and resolves when nothing of it is left. */
-  close(): Promise<void>;
-}
-
 const BODY_BYTES_MAX = 4_194_304;
 
 /** Listens on this machine; port 0 is any that is free. */
 export async function serveJson(
   handle: JsonHandler,
   options: { readonly host?: string | undefined; readonly port?: number | undefined } = {},
-): Promise<JsonServer> {
-  const { host = "127.0.0.1", port = 0 } = options;
+): Promise<Listening> {
   const server = createServer((request, response) => {
     answer(request, response, handle).catch(() => request.socket.destroy());
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, resolve);
-  });
-  const { port: bound } = server.address() as AddressInfo;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  return {
-    url: `http://${shown}:${bound}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return listen(server, options);
 }
 
 async function answer(

@@ -162,3 +162,10 @@ export function isGlobalHost(cidr: Cidr): boolean {
   if (familyOf(cidr) === "ipv6" && !containsCidr(GLOBAL_IPV6, cidr)) return false;
   return !overlapCidr(cidr, [...NOT_GLOBAL]);
 }
+
+/** Sorted, each once, by family: for backends that keep the families in fields of their own. */
+export function byFamily(cidrs: Iterable<Cidr>): Readonly<Record<Family, readonly Cidr[]>> {
+  const sorted = sortCidrs(cidrs);
+  const of = (family: Family) => sorted.filter((cidr) => familyOf(cidr) === family);
+  return { ipv4: of("ipv4"), ipv6: of("ipv6") };
+}

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import {
   addressText,
+  byFamily,
   type Cidr,
   FAMILIES,
   type Family,
@@ -497,4 +498,13 @@ test("isGlobalHost() is never true for what no cluster may write", () => {
 
 test("FAMILIES names each family once, IPv4 first", () => {
   assert.deepEqual(FAMILIES, ["ipv4", "ipv6"]);
+});
+
+test("byFamily() keeps each family sorted, each address once", () => {
+  const texts = ["2001:db8::2", "192.0.2.9", "2001:db8::1", "192.0.2.1", "192.0.2.9"];
+  const cidrs = texts.flatMap((text) => parseCidr(text) ?? []);
+  assert.deepEqual(byFamily(cidrs), {
+    ipv4: ["192.0.2.1/32", "192.0.2.9/32"],
+    ipv6: ["2001:db8::1/128", "2001:db8::2/128"],
+  });
 });

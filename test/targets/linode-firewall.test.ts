@@ -384,6 +384,18 @@ test("apply() writes nothing by a read that is older than what it wrote itself",
   await refusal(apply(target, "add", ["192.0.2.2/32"], "1"), "conflict", /version 2 was seen/);
 });
 
+test("apply() writes nothing by a read that is older than one that was seen", async (context) => {
+  const stage = await linodeStage(context);
+  const old = stage.cloud.rules(FIREWALL);
+  assert(old !== null);
+  // Another process has written, and this one has seen it.
+  await apply(await firewallOf(stage), "add", ["192.0.2.1/32"]);
+  const target = await firewallOf(stage);
+  await observed(target);
+  stage.cloud.setRules(FIREWALL, old, old.version);
+  await refusal(apply(target, "add", ["192.0.2.2/32"]), "conflict", /version 2 was seen/);
+});
+
 test("apply() says so when somebody else's change may have been overwritten", async (context) => {
   const races = { at: 0 };
   const stage = await linodeStage(context, ({ method }, cloud) => {

@@ -4,7 +4,7 @@ import type {
   SecurityGroupClient,
   SecurityGroupRule,
 } from "../../clouds/alibaba/security-groups.ts";
-import { type Cidr, FAMILIES, familyOf, parseCidr, sortCidrs } from "../../core/cidr.ts";
+import { byFamily, type Cidr, FAMILIES, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import { ownership } from "../../core/marker.ts";
 import type { ObservedEntry, Traits } from "../../core/observation.ts";
@@ -245,13 +245,7 @@ function ownIds(
 
 function changeOf(batch: Batch, slot: Slot) {
   assert(DESCRIPTION.test(batch.text), "text that ECS takes as a description");
-  const cidrs = sortCidrs(batch.cidrs);
-  return {
-    ...slot,
-    ipv4: cidrs.filter((cidr) => familyOf(cidr) === "ipv4"),
-    ipv6: cidrs.filter((cidr) => familyOf(cidr) === "ipv6"),
-    description: batch.text,
-  };
+  return { ...slot, ...byFamily(batch.cidrs), description: batch.text };
 }
 
 /**

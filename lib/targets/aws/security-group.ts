@@ -5,7 +5,7 @@ import type {
   IngressRule,
   SecurityGroupClient,
 } from "../../clouds/aws/security-groups.ts";
-import { type Cidr, FAMILIES, familyOf, parseCidr, sortCidrs } from "../../core/cidr.ts";
+import { byFamily, type Cidr, FAMILIES, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import type { Capacity, ObservedEntry, Traits } from "../../core/observation.ts";
 import { entriesText } from "../errors.ts";
@@ -164,13 +164,7 @@ function capacityOf(rules: readonly IngressRule[], limit: number): readonly Capa
 
 function changeOf(batch: Batch, permission: IngressPermission) {
   assert(DESCRIPTION.test(batch.text), "text that EC2 takes as a description");
-  const cidrs = sortCidrs(batch.cidrs);
-  return {
-    ...permission,
-    ipv4: cidrs.filter((cidr) => familyOf(cidr) === "ipv4"),
-    ipv6: cidrs.filter((cidr) => familyOf(cidr) === "ipv6"),
-    description: batch.text,
-  };
+  return { ...permission, ...byFamily(batch.cidrs), description: batch.text };
 }
 
 /**

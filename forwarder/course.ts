@@ -23,6 +23,8 @@ export type Ended =
   | { readonly kind: "refresh" }
   /** No bytes for too long, or no end for too long. */
   | { readonly kind: "silent" | "overdue" }
+  /** It lives, but for too long nothing showed that the server knows what holds now. */
+  | { readonly kind: "unproven" }
   /** 410: the version we asked for is no longer known. */
   | { readonly kind: "expired" }
   /** The version we asked for is not known yet. */
@@ -57,6 +59,8 @@ export interface Progress {
   /** When the next consistent list is due, whatever else happens. */
   readonly relistAt: Instant;
   readonly failures: number;
+  /** Refusals for want of a right in a row, whatever failed otherwise between them. */
+  readonly denials: number;
   /** Silent streams in a row. */
   readonly silences: number;
   /**
@@ -73,6 +77,7 @@ export const START: Progress = {
   next: "list",
   relistAt: 0,
   failures: 0,
+  denials: 0,
   silences: 0,
   strikes: 0,
   bookmarks: false,
@@ -87,6 +92,8 @@ const SHORT_MS = 1_000;
 const SHORT_WITHOUT_EVENTS_MS = 10_000;
 /** What people must mend is tried slowly. */
 const LASTING_FAILURES = 5;
+/** A server that has just started forbids everything until it has read its roles. */
+const DENIED_AT_FIRST = 3;
 const SILENCES_MAX = 2;
 const EXPIRED_AT_ONCE = 3;
 const STRIKES_MAX = 3;
@@ -96,6 +103,11 @@ const STRIKES_MAX = 3;
 const RELIST_MS_MIN = 900_000;
 const RELIST_MS_MAX = 1_170_000;
 const RELIST_AGAIN_MS = 60_000;
+
+/** Whether it stays forbidden: not only by a server that has just started. */
+export function isDenied({ denials }: Pick<Progress, "denials">): boolean {
+  return denials > DENIED_AT_FIRST;
+}
 
 /** When the consistent list after this one is due. */
 export function drawRelist(begunAt: Instant, world: Pick<World, "random">): Instant {
@@ -135,6 +147,8 @@ export function judgeEnd(
     readonly course: StreamCourse;
     readonly now: Instant;
     readonly world: Pick<World, "random">;
+    /** What to grant when the server refuses. */
+    readonly rights: string;
   },
 ): Verdict {
   const { step, end, course } = context;
@@ -159,6 +173,11 @@ export function judgeEnd(
       return atOnce("resume");
     case "refresh":
       return atOnce("list");
+    case "unproven": {
+      // Due, not wanted: should it fail, the watch goes on meanwhile.
+      const due = { ...progress, next: "resume", relistAt: context.now } as const;
+      return { ...atOnce("resume"), progress: due };
+    }
     case "closed":
       return isShort(course) ? again("resume", "The watch ended at once") : atOnce("resume");
     case "silent":
@@ -181,7 +200,7 @@ export function judgeEnd(
     case "unbelievable":
       return again("list", end.message);
     case "refused":
-      return judgeRefusal(end, { next: progress.next, again });
+      return judgeRefusal(end, { ...progress, rights: context.rights, again });
     case "broken":
       return again(progress.next, end.message);
     default:
@@ -208,12 +227,18 @@ function settle(
   return {
     ...progress,
     failures: isHealthy ? 0 : progress.failures,
+    denials: denialsOf(progress, end, course),
     silences: isSilent ? silences + 1 : silences,
     strikes: progress.strikes + strikesOf(step, end, course),
     relistAt: isFailedRelist
       ? Math.max(progress.relistAt, now + RELIST_AGAIN_MS)
       : progress.relistAt,
   };
+}
+
+function denialsOf({ denials }: Progress, end: Ended, course: StreamCourse): number {
+  if (end.kind === "listed" || (course.opened && !course.initial)) return 0;
+  return end.kind === "refused" && end.status === 403 ? denials + 1 : denials;
 }
 
 /**
@@ -235,6 +260,7 @@ function strikesOf(step: Step, end: Ended, course: StreamCourse): number {
     case "unbelievable":
     case "listed":
     case "refresh":
+    case "unproven":
     case "expired":
     case "too-new":
       return 0;
@@ -255,16 +281,18 @@ function judgeRefusal(
   end: Extract<Ended, { kind: "refused" }>,
   context: {
     readonly next: Step["kind"];
+    readonly rights: string;
+    /** In a row, before this one. */
+    readonly failures: number;
     readonly again: (next: Step["kind"], message: string, slowly?: boolean) => Verdict;
   },
 ): Verdict {
-  const { next, again } = context;
+  const { next, rights, again } = context;
   const { status, message } = end;
   if (isInvalid(status)) return again("list", message);
   if (status === 403) {
-    const wayOut =
-      "grant get, list and watch on nodes, and get on the namespace kube-system, to this account";
-    return again(next, `${message}; ${wayOut}`, true);
+    const wayOut = `grant ${rights}, and get on the namespace kube-system, to this account`;
+    return again(next, `${message}; ${wayOut}`, context.failures >= DENIED_AT_FIRST);
   }
   if (status === 401) return again(next, `${message}; renew the credentials`);
   const verdict = again(next, message);

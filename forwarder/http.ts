@@ -1,12 +1,8 @@
 import * as http from "node:http";
 import * as https from "node:https";
-import { abortError } from "./signal.ts";
-
-/**
- * Variables of the process as far as proxies are concerned: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, in
- * either case.
- */
-export type ProxyVariables = Readonly<Record<string, string | undefined>>;
+import { Socket } from "node:net";
+import type { ProxyChoice } from "./proxy.ts";
+import { abortable, abortError } from "./signal.ts";
 
 /**
  * Idle sockets older than this are closed rather than used: a silent NAT may have forgotten them.
@@ -20,17 +16,15 @@ export interface Connections {
   close(): void;
 }
 
-export function openConnections(proxy: ProxyVariables): Connections {
+export function openConnections(proxyFor: ProxyChoice): Connections {
   const agents = new Map<string, http.Agent>();
   return {
     agentFor(url) {
-      // A loopback address means this host, never the proxy's.
-      const proxyEnv = isLoopback(url) ? {} : proxy;
-      const key = `${url.protocol} ${isLoopback(url)}`;
+      const proxy = proxyFor(url);
+      const key = `${url.protocol} ${proxy ?? "direct"}`;
       const known = agents.get(key);
       if (known !== undefined) return known;
-      const options = { keepAlive: true, timeout: IDLE_SOCKET_MS, proxyEnv };
-      const agent = url.protocol === "https:" ? new https.Agent(options) : new http.Agent(options);
+      const agent = openAgent(url, proxy);
       agents.set(key, agent);
       return agent;
     },
@@ -40,9 +34,44 @@ export function openConnections(proxy: ProxyVariables): Connections {
   };
 }
 
-/** 127.0.0.0/8, ::1 or localhost. */
-export function isLoopback({ hostname }: Pick<URL, "hostname">): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
+function openAgent({ protocol }: URL, proxy: string | null): http.Agent {
+  // What the process is told of proxies was judged before: Node's own reading of NO_PROXY, which
+  // knows no networks, must not judge again.
+  const proxyEnv = proxy === null ? {} : { HTTP_PROXY: proxy, HTTPS_PROXY: proxy };
+  // Nothing is read ahead of whoever reads: what waits in the kernel costs no waking up.
+  const options = { keepAlive: true, timeout: IDLE_SOCKET_MS, proxyEnv, highWaterMark: 1 };
+  if (protocol !== "https:") return new http.Agent(options);
+  const agent = new https.Agent(options);
+  if (proxy !== null) obeySignals(agent);
+  return agent;
+}
+
+/**
+ * While an agent of Node asks a proxy for a tunnel, and while it then speaks TLS through it, an
+ * aborted request goes on, without end where the other side is silent. So the connection to the
+ * proxy is ended here.
+ */
+function obeySignals(agent: https.Agent): void {
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (options, callback) => {
+    const { abandon: signal } = options as Abandonable;
+    let end = () => {};
+    const socket = connect(options, (error, made) => {
+      signal?.removeEventListener("abort", end);
+      callback?.(error, made);
+    });
+    if (signal === undefined || !(socket instanceof Socket)) return socket;
+    // Reported through the callback; without a listener it would end the process.
+    socket.on("error", () => undefined);
+    end = () => socket.destroy(abortError(signal));
+    signal.addEventListener("abort", end, { once: true });
+    return socket;
+  };
+}
+
+/** What a request tells its agent; of its own signal Node tells nothing. */
+interface Abandonable {
+  readonly abandon?: AbortSignal;
 }
 
 /**
@@ -56,24 +85,22 @@ export function sendRequest(
   options: https.RequestOptions & { readonly signal: AbortSignal },
   body: Uint8Array | null,
 ): Promise<http.IncomingMessage> {
+  const { signal } = options;
   const request = url.protocol === "https:" ? https.request : http.request;
-  return new Promise((resolve, reject) => {
-    const outgoing = request(url, options);
+  const answer = new Promise<http.IncomingMessage>((resolve, reject) => {
+    const abandonable: https.RequestOptions & Abandonable = { ...options, abandon: signal };
+    const outgoing = request(url, abandonable);
     // Stays after the response: a connection that breaks later reports to both ends.
-    outgoing.on("error", (error) =>
-      reject(options.signal.aborted ? abortError(options.signal) : error),
-    );
+    outgoing.on("error", reject);
     outgoing.on("response", resolve);
     // An answer may end without being one, as 101 Switching Protocols does, which nobody asked for:
     // then there is neither an error nor a response. After a response this changes nothing.
-    outgoing.on("close", () =>
-      reject(
-        options.signal.aborted
-          ? abortError(options.signal)
-          : new Error("the connection ended without an answer"),
-      ),
-    );
+    outgoing.on("close", () => reject(new Error("the connection ended without an answer")));
     outgoing.end(body ?? undefined);
+  });
+  // A request that has no connection yet says nothing of its abort.
+  return abortable(answer, signal).catch((error: unknown) => {
+    throw signal.aborted ? abortError(signal) : error;
   });
 }
 

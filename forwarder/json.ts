@@ -6,8 +6,8 @@ export function isRecord(value: unknown): value is JsonRecord {
 }
 
 /** The member as a record; an empty one where it is absent or something else. */
-export function recordAt(record: JsonRecord, key: string): JsonRecord {
-  const value = record[key];
+export function recordAt(record: unknown, key: string): JsonRecord {
+  const value = isRecord(record) ? record[key] : null;
   return isRecord(value) ? value : {};
 }
 

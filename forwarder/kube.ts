@@ -3,15 +3,16 @@ import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import type { RequestOptions } from "node:https";
 import { KubeConfig } from "@kubernetes/client-node";
 import { type World, withTimeout } from "../lib/world.ts";
+import { connectionText } from "./connection-error.ts";
 import {
   type Connections,
   openConnections,
-  type ProxyVariables,
   parseRetryAfter,
   readBody,
   sendRequest,
 } from "./http.ts";
 import { isRecord, textAt } from "./json.ts";
+import { type ProxyVariables, proxyOf } from "./proxy.ts";
 import { abortable, errorText } from "./signal.ts";
 
 /** Where the address of the API server and the credentials for it come from. */
@@ -58,9 +59,11 @@ export interface Kube {
   /** Namespace of this process, or of the kubeconfig's context; `default` where neither tells. */
   readonly namespace: string;
   /** GET, as JSON. */
-  read(path: string, options: KubeRequest): Promise<unknown>;
+  read(path: string, options: KubeRead): Promise<unknown>;
   /** POST or PUT of JSON, answered by JSON. */
   write(method: "POST" | "PUT", path: string, options: KubeWrite): Promise<unknown>;
+  /** PATCH of this form, answered by JSON. */
+  patch(form: PatchForm, path: string, options: KubeWrite): Promise<unknown>;
   /**
    * GET of a stream; resolves once its headers are there. Gives whole lines only: what stands
    * behind
@@ -71,10 +74,23 @@ export interface Kube {
   close(): void;
 }
 
+/** RFC 6902 operations, or a strategic merge, which merges lists by their keys. */
+export type PatchForm = "json" | "strategic";
+
+const PATCH_TYPES: Readonly<Record<PatchForm, string>> = {
+  json: "application/json-patch+json",
+  strategic: "application/strategic-merge-patch+json",
+};
+
 export interface KubeRequest {
   readonly signal: AbortSignal;
   /** For the whole request. */
   readonly timeoutMs: number;
+}
+
+export interface KubeRead extends KubeRequest {
+  /** A type of JSON that must be asked for by its name; `application/json` unless given. */
+  readonly accept?: string;
 }
 
 export interface KubeWrite extends KubeRequest {
@@ -124,21 +140,32 @@ export function openKube(
   if (server.protocol === "http:") {
     options.warn(`The API server ${server.origin} is spoken to without encryption`);
   }
-  const connections = openConnections(options.proxy);
+  const environment = proxyOf(options.proxy);
+  // A proxy that cannot be used is said now, not at the first request.
+  ownProxyOf(config);
+  const connections = openConnections((url) => ownProxyOf(connected.config) ?? environment(url));
   const connected: Connected = { source, world, server, connections, config };
   return {
     server: server.origin,
     namespace: namespaceOf(config),
-    read: (path, request) =>
-      exchange(connected, path, { ...request, method: "GET", body: null, headers: {} }),
+    read(path, { accept, ...request }) {
+      const headers = accept === undefined ? {} : { accept };
+      return exchange(connected, path, { ...request, method: "GET", body: null, headers });
+    },
     write(method, path, { body, ...request }) {
-      const headers = { "content-type": "application/json" };
-      const bytes = Buffer.from(JSON.stringify(body));
-      return exchange(connected, path, { ...request, method, body: bytes, headers });
+      return exchange(connected, path, { ...request, method, ...jsonOf(body, "application/json") });
+    },
+    patch(form, path, { body, ...request }) {
+      const content = jsonOf(body, PATCH_TYPES[form]);
+      return exchange(connected, path, { ...request, method: "PATCH", ...content });
     },
     lines: (path, request) => openLines(connected, path, request),
     close: () => connections.close(),
   };
+}
+
+function jsonOf(body: unknown, type: string) {
+  return { body: Buffer.from(JSON.stringify(body)), headers: { "content-type": type } };
 }
 
 async function openLines(
@@ -194,14 +221,14 @@ async function open(
 }
 
 async function send(
-  { config, server, connections }: Connected,
+  { config, world, server, connections }: Connected,
   path: string,
   request: OpenRequest,
 ): Promise<IncomingMessage> {
   const { method, signal } = request;
   const url = new URL(server.href.replace(/\/$/, "") + path);
   try {
-    const tls = await abortable(requestOptions(config), signal);
+    const tls = await abortable(requestOptions(config, world), signal);
     const agent = tls.agent ?? connections.agentFor(url);
     const headers = { ...tls.headers, accept: "application/json", ...request.headers };
     return await sendRequest(url, { ...tls, agent, method, headers, signal }, request.body);
@@ -216,7 +243,7 @@ function nameOf(method: string, path: string): string {
 }
 
 interface OpenRequest {
-  readonly method: "GET" | "POST" | "PUT";
+  readonly method: "GET" | "PATCH" | "POST" | "PUT";
   readonly body: Uint8Array | null;
   readonly headers: OutgoingHttpHeaders;
   readonly signal: AbortSignal;
@@ -283,22 +310,42 @@ function serverOf(config: KubeConfig): URL {
   return new URL(server);
 }
 
+/**
+ * The kubeconfig's own proxy, which stands above those of the environment; null for none, and for
+ * SOCKS, which the library speaks.
+ */
+function ownProxyOf(config: KubeConfig): string | null {
+  const proxy = config.getCurrentCluster()?.proxyUrl ?? "";
+  if (proxy === "" || proxy.startsWith("socks")) return null;
+  // Never quoted: it may hold a password.
+  if (URL.canParse(proxy) && /^https?:$/.test(new URL(proxy).protocol)) return proxy;
+  throw new Error("Cannot use the kubeconfig: its proxy-url is no http, https or socks URL");
+}
+
 function namespaceOf(config: KubeConfig): string {
   const namespace = config.getContextObject(config.getCurrentContext())?.namespace?.trim();
   return namespace === undefined || namespace === "" ? "default" : namespace;
 }
 
 /**
- * TLS material and credentials of one request. Only a proxy's agent is taken over: the library's
- * others do not keep connections.
+ * TLS material and credentials of one request. Only the agent of a SOCKS proxy is taken over: the
+ * library's others neither keep connections nor obey signals while they connect.
  */
 type Credentials = RequestOptions & { readonly headers: OutgoingHttpHeaders };
 
+/** By then a plug-in is taken to hang, and the next request starts another one. */
+const PLUGIN_MS_MAX = 60_000;
 // A credential plug-in is a process: while one is asked, nobody starts another.
 const asked = new WeakMap<KubeConfig, Promise<Credentials>>();
 
-function requestOptions(config: KubeConfig): Promise<Credentials> {
-  const asking = asked.get(config) ?? askCredentials(config).finally(() => asked.delete(config));
+function requestOptions(config: KubeConfig, world: Pick<World, "sleep">): Promise<Credentials> {
+  const reason = () =>
+    new Error(`the credential plug-in gave no answer within ${PLUGIN_MS_MAX / 1000} s`);
+  const ask = () =>
+    withTimeout(world, PLUGIN_MS_MAX, { reason }, (signal) =>
+      abortable(askCredentials(config), signal),
+    ).finally(() => asked.delete(config));
+  const asking = asked.get(config) ?? ask();
   asked.set(config, asking);
   return asking;
 }
@@ -317,7 +364,7 @@ async function askCredentials(config: KubeConfig): Promise<Credentials> {
     // A token file often ends with a line break, which no header may hold.
     ([name, value]) => [name, typeof value === "string" ? value.trim() : value] as const,
   );
-  const isProxied = typeof config.getCurrentCluster()?.proxyUrl === "string";
+  const isProxied = config.getCurrentCluster()?.proxyUrl?.startsWith("socks") === true;
   return {
     ...rest,
     headers: Object.fromEntries(trimmed),
@@ -331,8 +378,11 @@ function failureOf(
   { name, signal }: { readonly name: string; readonly signal: AbortSignal },
 ): unknown {
   if (signal.aborted || error instanceof KubeError) return error;
-  return new KubeError(`Cannot ${name}: ${errorText(error)}`, { cause: error });
+  const text = connectionText(error, { trust: TRUST });
+  return new KubeError(`Cannot ${name}: ${text}`, { cause: error });
 }
+
+const TRUST = "name its authority as certificate-authority of the kubeconfig";
 
 /**
  * Rejects what is not a JSON answer of success, with the server's own words where it gives some.
@@ -344,7 +394,8 @@ async function expectJson(
   const { name, signal } = options;
   const status = response.statusCode ?? 0;
   const type = response.headers["content-type"] ?? "";
-  const isJson = /^application\/json\s*(;|$)/i.test(type);
+  // The API server's keys are application/jwk-set+json.
+  const isJson = /^application\/([a-z0-9.-]+\+)?json\s*(;|$)/i.test(type);
   if (status >= 200 && status < 300) {
     if (isJson) return;
     response.destroy();

@@ -1,10 +1,26 @@
 import type { Instant } from "../lib/core/record.ts";
 import { GENERATION_NUMBER_MAX } from "../lib/core/snapshot.ts";
 import type { World } from "../lib/world.ts";
+import { spread } from "./backoff.ts";
 import type { Emit } from "./journal.ts";
-import { isRecord, type JsonRecord, recordAt, textAt } from "./json.ts";
-import { type Kube, KubeError } from "./kube.ts";
+import { type JsonRecord, recordAt } from "./json.ts";
+import { KubeError } from "./kube.ts";
+import {
+  EPOCH_ANNOTATION,
+  freeInMs,
+  LEASE_MS,
+  type LeasePlace,
+  type LeaseView,
+  microTime,
+  readLease,
+  readObject,
+  type Sighting,
+  sight,
+  withEpoch,
+  writeObject,
+} from "./lease-object.ts";
 import { errorText, slept } from "./signal.ts";
+import { compareVersions } from "./version.ts";
 
 /** The right to deliver, and the epoch it is exercised under. */
 export interface HeldLease {
@@ -31,86 +47,26 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-const LEASE_MS = 15_000;
-/** A Lease of others may ask for longer, within reason. */
-const LEASE_MS_MAX = 60_000;
+/** How often it is renewed. */
 const RENEW_MS = 5_000;
+/** How often somebody else's is looked at: with a Lease's 15 s less than 20 s until a successor. */
+const FOLLOW_MS = 2_000;
+/** After a failure, */
 const RETRY_MS = 1_000;
+/** and after one that only people can mend. */
+const RETRY_LASTING_MS = 5_000;
+const WAIT_MS_MIN = 50;
+/** Those that were started together must not ask together for ever. */
+const WAIT_SPREAD = 0.1;
 const DELIVER_MS_MAX = 10_000;
-const REQUEST_TIMEOUT_MS = 4_000;
-const EPOCH_ANNOTATION = "kube-allowlist.dev/epoch";
-const LEASES_PATH = "/apis/coordination.k8s.io/v1/namespaces";
 
-export interface KubernetesLeaseOptions {
-  readonly kube: Kube;
+export interface KubernetesLeaseOptions extends LeasePlace {
   readonly world: Pick<World, "now" | "random" | "sleep">;
-  readonly namespace: string;
-  readonly name: string;
   /** Of this process and no other: two with one identity would both hold the Lease. */
   readonly identity: string;
   readonly emit: Emit;
   /** The Lease was acquired; may be called again after it was lost. */
   readonly onAcquired: (held: HeldLease) => void;
-}
-
-/** What a Lease object says. */
-export interface LeaseView {
-  readonly uid: string;
-  readonly version: string;
-  /** Empty when nobody holds it. */
-  readonly holder: string;
-  /** 0 when missing or garbled. */
-  readonly epoch: number;
-  readonly durationMs: number;
-}
-
-/** Throws a KubeError for what is no Lease. */
-export function readLease(object: unknown): LeaseView {
-  const lease = isRecord(object) ? object : {};
-  const metadata = recordAt(lease, "metadata");
-  const spec = recordAt(lease, "spec");
-  const uid = textAt(metadata, "uid");
-  const version = textAt(metadata, "resourceVersion");
-  if (uid === null || version === null) {
-    throw new KubeError("Cannot read the Lease: it has no uid or no resourceVersion");
-  }
-  const seconds = spec.leaseDurationSeconds;
-  const durationMs = typeof seconds === "number" ? seconds * 1000 : LEASE_MS;
-  return {
-    uid,
-    version,
-    holder: textAt(spec, "holderIdentity") ?? "",
-    epoch: parseEpoch(textAt(recordAt(metadata, "annotations"), EPOCH_ANNOTATION)),
-    durationMs: Math.min(LEASE_MS_MAX, Math.max(LEASE_MS, durationMs)),
-  };
-}
-
-function parseEpoch(text: string | null): number {
-  return text !== null && /^\d{1,10}$/.test(text) ? Number(text) : 0;
-}
-
-/** When a Lease was first seen as it is, by our own clock: nobody's clock is compared with ours. */
-export interface Sighting {
-  readonly uid: string;
-  readonly version: string;
-  readonly at: Instant;
-}
-
-/** The sighting after `view` was read: a changed Lease is seen for the first time now. */
-export function sight(before: Sighting | null, view: LeaseView, now: Instant): Sighting {
-  const isSame = before !== null && before.uid === view.uid && before.version === view.version;
-  // A clock that was set back begins anew, which errs towards waiting.
-  if (isSame && before.at <= now) return before;
-  return { uid: view.uid, version: view.version, at: now };
-}
-
-/** Whether a Lease may be taken: nobody's, ours, or not changed for as long as it lasts. */
-export function isFree(
-  view: LeaseView,
-  { identity, sighting, now }: { identity: string; sighting: Sighting; now: Instant },
-): boolean {
-  if (view.holder === "" || view.holder === identity) return true;
-  return now - sighting.at >= view.durationMs;
 }
 
 /** The Lease as we hold it. */
@@ -130,10 +86,12 @@ interface Holding {
   readonly options: KubernetesLeaseOptions;
   own: Own | null;
   sighting: Sighting | null;
+  /** The other holder that was last told of. */
+  told: string;
   acquisitions: number;
   /**
-   * The highest epoch this process ever held, so that a deleted Lease does not lead back to old
-   * ones.
+   * The highest epoch this process ever held or saw, so that a deleted Lease does not lead back to
+   * old ones.
    */
   epochMax: number;
   /** The end of the last queued write: our own writes must not overtake each other. */
@@ -146,29 +104,46 @@ export function makeKubernetesLease(options: KubernetesLeaseOptions): Lease {
     options,
     own: null,
     sighting: null,
+    told: "",
     acquisitions: 0,
     epochMax: 0,
     queue: Promise.resolve(),
   };
-  const { world, emit } = options;
+  const { world } = options;
   return {
     held: () => heldOf(holding.own, world.now()),
     raise: (above) => inTurn(holding, () => raise(holding, above)),
     release: () => inTurn(holding, () => release(holding)),
     async run(signal) {
       while (!signal.aborted) {
-        const begunAt = world.now();
-        let delayMs = RENEW_MS;
-        try {
-          await inTurn(holding, () => (holding.own === null ? acquire(holding) : renew(holding)));
-        } catch (error) {
-          delayMs = RETRY_MS;
-          emit({ kind: "lease-failed", at: world.now(), message: failureText(error) });
-        }
-        await slept(world, Math.max(RETRY_MS, begunAt + delayMs - world.now()), signal);
+        const waitMs = await inTurn(holding, () => step(holding)).catch((error: unknown) => {
+          const { isLasting } = report(holding, error);
+          return spread(isLasting ? RETRY_LASTING_MS : RETRY_MS, WAIT_SPREAD, world);
+        });
+        await slept(world, waitMs, signal);
       }
     },
   };
+}
+
+/** One look or one renewal; how long to wait until the next. */
+async function step(holding: Holding): Promise<number> {
+  const { world } = holding.options;
+  const begunAt = world.now();
+  if (holding.own === null) {
+    const freeMs = await acquire(holding);
+    if (holding.own === null) {
+      const followMs = spread(FOLLOW_MS, WAIT_SPREAD, world);
+      return Math.max(WAIT_MS_MIN, Math.min(followMs, freeMs));
+    }
+  } else {
+    await renew(holding);
+    if (holding.own === null) return WAIT_MS_MIN;
+  }
+  // Counted from the beginning, but a clock that was set meanwhile puts nothing off.
+  const renewMs = spread(RENEW_MS, WAIT_SPREAD, world);
+  const tookMs = Math.min(renewMs, Math.max(0, world.now() - begunAt));
+  return Math.max(WAIT_MS_MIN, renewMs - tookMs);
 }
 
 function heldOf(own: Own | null, now: Instant): HeldLease | null {
@@ -185,40 +160,66 @@ function inTurn<T>(holding: Holding, work: () => Promise<T>): Promise<T> {
   return result;
 }
 
-function failureText(error: unknown): string {
-  const text = errorText(error);
-  const isDenied = error instanceof KubeError && error.status === 403;
-  return isDenied ? `${text}; grant get, create and update on the Lease to this account` : text;
+/** Says what went wrong; `isLasting`: people are needed. */
+function report({ options }: Holding, error: unknown): { readonly isLasting: boolean } {
+  const wayOut = wayOutOf(error);
+  const message = wayOut === null ? errorText(error) : `${errorText(error)}; ${wayOut}`;
+  const isLasting = wayOut !== null;
+  options.emit({ kind: "lease-failed", at: options.world.now(), message, lasting: isLasting });
+  return { isLasting };
 }
 
-function leasePath({ namespace, name }: KubernetesLeaseOptions): string {
-  return `${LEASES_PATH}/${encodeURIComponent(namespace)}/leases/${encodeURIComponent(name)}`;
+/** Null for what may heal by itself. */
+function wayOutOf(error: unknown): string | null {
+  if (error instanceof RangeError) return `correct the annotation ${EPOCH_ANNOTATION} of the Lease`;
+  if (!(error instanceof KubeError)) return null;
+  if (error.status === 403) return "grant get, create and update on the Lease to this account";
+  // A Lease that is not there is created; what is missing then is its namespace.
+  return error.status === 404 ? "create the namespace, or name another Lease" : null;
 }
 
-/** Reads and, when it is free, takes the Lease with the next epoch. */
-async function acquire(holding: Holding): Promise<void> {
+/**
+ * Reads and, when it is free, takes the Lease with the next epoch. Returns in how many milliseconds
+ * it may be free if nothing happens to it.
+ */
+async function acquire(holding: Holding): Promise<number> {
   const { world, identity, namespace, name } = holding.options;
-  const object = await readObject(holding);
+  const object = await readObject(holding.options);
   if (object === null) {
     const blank = { apiVersion: "coordination.k8s.io/v1", kind: "Lease" };
     const epoch = holding.epochMax + 1;
     const created = { ...blank, metadata: { name, namespace } };
     await take(holding, { object: created, epoch, transitions: 0, verb: "POST" });
-    return;
+    return FOLLOW_MS;
   }
   const view = readLease(object);
   const now = world.now();
   holding.sighting = sight(holding.sighting, view, now);
-  if (!isFree(view, { identity, sighting: holding.sighting, now })) return;
+  const freeMs = freeInMs(view, { identity, sighting: holding.sighting, now });
+  if (freeMs > 0) {
+    follow(holding, view);
+    return freeMs;
+  }
   const epoch = Math.max(view.epoch, holding.epochMax) + 1;
   if (epoch > GENERATION_NUMBER_MAX) {
-    const wayOut = `correct the annotation ${EPOCH_ANNOTATION} of the Lease`;
-    throw new Error(`Cannot raise the epoch above ${view.epoch}: there is none; ${wayOut}`);
+    throw new RangeError(`Cannot raise the epoch above ${view.epoch}: there is none`);
   }
   const before = recordAt(object, "spec").leaseTransitions;
   const transitions =
     (typeof before === "number" ? before : 0) + (view.holder === identity ? 0 : 1);
   await take(holding, { object, epoch, transitions, verb: "PUT" });
+  return FOLLOW_MS;
+}
+
+/** Somebody else holds it: whoever wonders why nothing is delivered is told, once. */
+function follow(holding: Holding, { holder, epoch }: LeaseView): void {
+  const { world, emit, namespace, name } = holding.options;
+  // The highest one there is leads nowhere, and whoever corrects it must be believed.
+  if (epoch < GENERATION_NUMBER_MAX) holding.epochMax = Math.max(holding.epochMax, epoch);
+  if (holder === holding.told) return;
+  holding.told = holder;
+  const lease = `${namespace}/${name}`;
+  emit({ kind: "lease-waiting", at: world.now(), lease, holder, epoch });
 }
 
 async function take(
@@ -241,9 +242,10 @@ async function take(
     renewTime: time,
     leaseTransitions: taking.transitions,
   });
-  const written = await write(holding, verb, body);
+  const written = await writeObject(options, verb, body);
   // Somebody was faster.
   if (written === null) return;
+  holding.told = "";
   holding.acquisitions += 1;
   holding.epochMax = Math.max(holding.epochMax, epoch);
   holding.own = {
@@ -290,7 +292,7 @@ async function raise(holding: Holding, above: number): Promise<number | null> {
     emit({ kind: "epoch-raised", at: world.now(), epoch });
     return epoch;
   } catch (error) {
-    emit({ kind: "lease-failed", at: world.now(), message: failureText(error) });
+    report(holding, error);
     return null;
   }
 }
@@ -306,7 +308,7 @@ async function release(holding: Holding): Promise<void> {
     if (written !== null) emit({ kind: "lease-released", at: world.now(), epoch: own.epoch });
   } catch (error) {
     holding.own = null;
-    emit({ kind: "lease-failed", at: world.now(), message: failureText(error) });
+    report(holding, error);
   }
 }
 
@@ -314,7 +316,7 @@ async function release(holding: Holding): Promise<void> {
 async function settled(holding: Holding): Promise<Own | null> {
   const { own, options } = holding;
   if (own === null || !own.isUnsure) return own;
-  const object = await readObject(holding);
+  const object = await readObject(options);
   const view = object === null ? null : readLease(object);
   const isOurs =
     view !== null &&
@@ -323,6 +325,12 @@ async function settled(holding: Holding): Promise<Own | null> {
     view.epoch === own.epoch;
   if (object === null || !isOurs) {
     lose(holding, "it was changed by somebody else");
+    return null;
+  }
+  const order = compareVersions(view.version, readLease(own.object).version);
+  if (order !== null && order < 0) {
+    // Whoever acquires it anew lists everything, and so learns what else went back.
+    lose(holding, "it went back in time, as when a cluster is restored from a backup");
     return null;
   }
   const known = { ...own, object, isUnsure: false };
@@ -334,7 +342,7 @@ async function settled(holding: Holding): Promise<Own | null> {
 async function update(holding: Holding, own: Own, changes: JsonRecord): Promise<JsonRecord | null> {
   if (holding.own !== null) holding.own = { ...holding.own, isUnsure: true };
   const spec = { ...recordAt(own.object, "spec"), ...changes };
-  const written = await write(holding, "PUT", { ...own.object, spec });
+  const written = await writeObject(holding.options, "PUT", { ...own.object, spec });
   if (written !== null && readLease(written).uid === own.uid) return written;
   lose(holding, written === null ? "somebody else wrote it" : "it is another object now");
   return null;
@@ -344,96 +352,4 @@ function lose(holding: Holding, why: string): void {
   const { world, emit } = holding.options;
   holding.own = null;
   emit({ kind: "lease-lost", at: world.now(), message: `Lost the Lease: ${why}` });
-}
-
-/** Null when the Lease is not as it was thought to be, or not there. */
-async function write(
-  holding: Holding,
-  verb: "POST" | "PUT",
-  body: JsonRecord,
-): Promise<JsonRecord | null> {
-  const { kube, namespace } = holding.options;
-  const path =
-    verb === "PUT"
-      ? leasePath(holding.options)
-      : `${LEASES_PATH}/${encodeURIComponent(namespace)}/leases`;
-  try {
-    return recordOf(await kube.write(verb, path, { ...requestOptions(), body }));
-  } catch (error) {
-    const isLost =
-      error instanceof KubeError &&
-      (error.status === 409 || (verb === "PUT" && error.status === 404));
-    if (isLost) return null;
-    throw error;
-  }
-}
-
-async function readObject(holding: Holding): Promise<JsonRecord | null> {
-  const { kube } = holding.options;
-  try {
-    return recordOf(await kube.read(leasePath(holding.options), requestOptions()));
-  } catch (error) {
-    if (error instanceof KubeError && error.status === 404) return null;
-    throw error;
-  }
-}
-
-/**
- * Requests about the Lease end by themselves; a shutdown waits for them rather than leaving one in
- * doubt.
- */
-function requestOptions(): { readonly signal: AbortSignal; readonly timeoutMs: number } {
-  return { signal: new AbortController().signal, timeoutMs: REQUEST_TIMEOUT_MS };
-}
-
-function recordOf(object: unknown): JsonRecord {
-  if (isRecord(object)) return object;
-  throw new KubeError("Cannot read the Lease: the answer is no object");
-}
-
-function withEpoch(object: JsonRecord, epoch: number, spec: JsonRecord): JsonRecord {
-  const metadata = recordAt(object, "metadata");
-  const annotations = { ...recordAt(metadata, "annotations"), [EPOCH_ANNOTATION]: String(epoch) };
-  return {
-    ...object,
-    metadata: { ...metadata, annotations },
-    spec: { ...recordAt(object, "spec"), ...spec },
-  };
-}
-
-/** MicroTime of the API: six digits of a second. */
-function microTime(at: Instant): string {
-  return new Date(at).toISOString().replace("Z", "000Z");
-}
-
-/**
- * The same rule where nobody else can deliver: for a forwarder outside of a cluster that must not
- * write there. The counter begins at 1 with every process; a receiver that knows more says so.
- */
-export function makeMemoryLease(
-  options: Pick<KubernetesLeaseOptions, "world" | "emit" | "onAcquired">,
-): Lease {
-  const { world, emit } = options;
-  let own: HeldLease | null = null;
-  return {
-    held: () => own,
-    async raise(above) {
-      if (own === null || Math.max(own.epoch, above) >= GENERATION_NUMBER_MAX) return null;
-      own = { ...own, epoch: Math.max(own.epoch, above) + 1 };
-      emit({ kind: "epoch-raised", at: world.now(), epoch: own.epoch });
-      return own.epoch;
-    },
-    run(signal) {
-      own = { epoch: 1, acquisition: 1 };
-      emit({ kind: "lease-acquired", at: world.now(), epoch: 1 });
-      options.onAcquired(own);
-      return new Promise((resolve) => {
-        if (signal.aborted) resolve();
-        else signal.addEventListener("abort", () => resolve(), { once: true });
-      });
-    },
-    async release() {
-      own = null;
-    },
-  };
 }

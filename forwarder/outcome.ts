@@ -26,7 +26,7 @@ export type Outcome =
   /** Not who it should be: read the credential again. */
   | { readonly kind: "unauthenticated"; readonly message: string }
   /** Trying again as it is cannot help soon. */
-  | { readonly kind: "refused"; readonly message: string }
+  | { readonly kind: "refused"; readonly message: string; readonly isOtherCluster: boolean }
   /** No answer, or none that can be understood: the receiver may or may not have admitted it. */
   | {
       readonly kind: "unclear";
@@ -52,7 +52,9 @@ export function readReply(reply: Reply, now: Instant): Outcome {
   if (reply.status === 401) {
     return { kind: "unauthenticated", message: message + skewText(problem, now) };
   }
-  if (isLasting(reply.status, kind)) return { kind: "refused", message };
+  if (isLasting(reply.status, kind)) {
+    return { kind: "refused", message, isOtherCluster: kind === "other-cluster" };
+  }
   return { kind: "unclear", message, retryAfterMs: parseRetryAfter(reply.retryAfter, now) };
 }
 
@@ -91,7 +93,7 @@ const SKEW_MS_MAX = 60_000;
 /** A signature is good for five minutes, so a wrong clock looks like a wrong key. */
 function skewText(problem: ProblemDocument | null, now: Instant): string {
   const skewMs = problem?.time === undefined ? Number.NaN : Date.parse(problem.time) - now;
-  if (Number.isNaN(skewMs) || Math.abs(skewMs) < SKEW_MS_MAX) return "; check the key";
+  if (Number.isNaN(skewMs) || Math.abs(skewMs) < SKEW_MS_MAX) return "; check the key or the token";
   const seconds = Math.round(Math.abs(skewMs) / 1000);
   const order = skewMs > 0 ? "behind" : "ahead of";
   return `; our clock is ${seconds} s ${order} the receiver's: set it right`;
@@ -128,7 +130,7 @@ const RAISES_MS = 600_000;
 
 export interface Judgement {
   readonly pace: Pace;
-  /** Raise the epoch above this, then try again. */
+  /** Raise the epoch above this, then try again; `countRaise` is told of success. */
   readonly raiseAbove: number | null;
   /** For the log; null when all is well. */
   readonly message: string | null;
@@ -188,6 +190,14 @@ export function judgeOutcome(
 }
 
 /**
+ * The epoch was raised. One that could not be, as while the API server is away, overtook nobody and
+ * must not count.
+ */
+export function countRaise(pace: Pace, now: Instant): Pace {
+  return { ...pace, raisedAt: [...pace.raisedAt, now] };
+}
+
+/**
  * A reinstalled forwarder begins at epoch 1 and overtakes what the receiver holds in one step. Two
  * that overtake each other again and again would never end: three times in ten minutes is enough.
  */
@@ -210,7 +220,7 @@ function judgeStale(
     return { ...judgement, pace: { ...judgement.pace, raisedAt } };
   }
   return {
-    pace: { ...before, notBefore: now, raisedAt: [...raisedAt, now] },
+    pace: { ...before, notBefore: now, raisedAt },
     raiseAbove: held.epoch,
     message: `Behind: ${holding}; raising the epoch`,
     lasting: false,

@@ -1,8 +1,22 @@
-import type { Problem } from "../lib/core/snapshot.ts";
-import { LABELS_MAX } from "../lib/core/snapshot.ts";
+import type { PodSelector, Problem } from "../lib/core/snapshot.ts";
 import type { SigningKey } from "../lib/wire/signature.ts";
-import type { ProxyVariables } from "./http.ts";
-import { parseWebhookUrl } from "./webhook.ts";
+import type { ProxyVariables } from "./proxy.ts";
+import {
+  expectRoomForLabels,
+  type GateMark,
+  type LeaseName,
+  type Listening,
+  readCluster,
+  readGate,
+  readGateTimeout,
+  readHeartbeat,
+  readLabels,
+  readLease,
+  readListen,
+  readPath,
+  readPods,
+  readUrl,
+} from "./variables.ts";
 
 /** What a forwarder is told: where to deliver, for whom, and what to look at. */
 export interface Settings {
@@ -10,153 +24,140 @@ export interface Settings {
   readonly url: URL;
   /** The cluster's name in the receiver's configuration. */
   readonly cluster: string;
-  readonly credential:
-    | { readonly kind: "secret-file"; readonly path: string }
-    | { readonly kind: "keys"; readonly keys: readonly SigningKey[] };
-  /** Keys of the node labels that are sent; ascending. */
+  readonly credential: Credential;
+  /** Keys of the labels that are sent, of nodes and of pods; ascending. */
   readonly labels: readonly string[];
-  /**
-   * `namespace` null means the forwarder's own. `memory` is for a forwarder outside of the cluster.
-   */
-  readonly lease:
-    | { readonly kind: "kubernetes"; readonly namespace: string | null; readonly name: string }
-    | { readonly kind: "memory" };
+  /** Which pods are sent beside the nodes; ascending. */
+  readonly pods: readonly PodSelector[];
+  /** `memory` is for a forwarder outside of the cluster. */
+  readonly lease: LeaseName | { readonly kind: "memory" };
   readonly heartbeatMs: number;
+  /** Null where nodes are not held back. */
+  readonly gate: GateSettings | null;
+  /** Null where neither probes nor metrics are served. */
+  readonly listen: Listening | null;
   readonly proxy: ProxyVariables;
 }
 
-const LEASE_NAME = "kube-allowlist";
-const HEARTBEAT_MS = 300_000;
-const HEARTBEAT_MS_MIN = 10_000;
-/** With its spread still below the shortest time after which a receiver calls a cluster stale. */
-const HEARTBEAT_MS_MAX = 600_000;
+/**
+ * What proves whose deliveries these are. With both, a delivery carries both, since a receiver may
+ * demand both; at least one is there.
+ */
+export interface Credential {
+  readonly signing:
+    | { readonly kind: "file"; readonly path: string }
+    | { readonly kind: "keys"; readonly keys: readonly SigningKey[] }
+    | null;
+  /** Path of a file with a service account's token for the receiver, which rotates in place. */
+  readonly tokenFile: string | null;
+}
 
-const PREFIX = "KUBE_ALLOWLIST_";
-const LATER = ["TOKEN_FILE", "PODS", "GATE", "GATE_TIMEOUT"] as const;
-const CLUSTER_NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
-// Kubernetes: a label key is an optional DNS subdomain and "/", then a name.
-const LABEL_KEY =
-  /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
-const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const OBJECT_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
-const DURATION = /^([1-9][0-9]{0,5})(s|m|h)$/;
-const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
+export interface GateSettings {
+  readonly mark: GateMark;
+  /** A node that is not ready for so long is let go, loudly; null: never. */
+  readonly timeoutMs: number | null;
+}
 
 export type SettingsReading =
   | { readonly kind: "parsed"; readonly settings: Settings }
   | { readonly kind: "invalid"; readonly problems: readonly Problem[] };
+
+const PREFIX = "KUBE_ALLOWLIST_";
+
+const READERS = {
+  URL: readUrl,
+  CLUSTER: readCluster,
+  TOKEN_FILE: readPath,
+  SECRET_FILE: readPath,
+  LABELS: readLabels,
+  PODS: readPods,
+  LEASE: readLease,
+  HEARTBEAT: readHeartbeat,
+  GATE: readGate,
+  GATE_TIMEOUT: readGateTimeout,
+  LISTEN: readListen,
+} as const;
+
+/** Every variable that a forwarder reads of its own. */
+export const VARIABLES: readonly string[] = Object.keys(READERS).map((name) => PREFIX + name);
 
 /**
  * Reads `KUBE_ALLOWLIST_*` and the proxy variables; every problem at once, its path the variable's
  * name, no value of a secret or URL in its message. Blank counts as absent.
  */
 export function parseSettings(env: Readonly<Record<string, string | undefined>>): SettingsReading {
-  const problems: Problem[] = [];
-  const textOf = (name: string) => env[PREFIX + name]?.trim() ?? "";
-  /** The value as `read` makes it of the text; its RangeErrors become problems. */
-  function take<T>(name: string, read: (text: string) => T): T | null {
+  const textOf = (name: keyof typeof READERS) => env[PREFIX + name]?.trim() ?? "";
+  const proxy = proxyVariables(env);
+  const problems = [...proxyProblems(proxy)];
+  const attempt = (name: string, read: () => unknown) => {
     try {
-      return read(textOf(name));
+      read();
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       problems.push({ path: PREFIX + name, message: error.message });
-      return null;
     }
+  };
+  for (const [name, read] of Object.entries(READERS)) {
+    attempt(name, () => read(textOf(name as keyof typeof READERS)));
   }
-  for (const name of LATER) {
-    if (textOf(name) === "") continue;
-    const message = `Cannot use ${PREFIX}${name}: not supported yet; leave it out`;
-    problems.push({ path: PREFIX + name, message });
+  if (!problems.some(({ path }) => path === `${PREFIX}PODS` || path === `${PREFIX}LABELS`)) {
+    const pods = readPods(textOf("PODS"));
+    attempt("PODS", () => expectRoomForLabels(pods, readLabels(textOf("LABELS"))));
   }
-  const url = take("URL", readUrl);
-  const cluster = take("CLUSTER", readCluster);
-  const path = take("SECRET_FILE", readSecretFile);
-  const labels = take("LABELS", readLabels);
-  const lease = take("LEASE", readLease);
-  const heartbeatMs = take("HEARTBEAT", readHeartbeat);
-  const proxy = proxyVariables(env);
-  problems.push(...proxyProblems(proxy));
-  if (
-    url === null ||
-    cluster === null ||
-    path === null ||
-    labels === null ||
-    lease === null ||
-    heartbeatMs === null ||
-    problems.length > 0
-  ) {
-    return { kind: "invalid", problems: problems.toSorted(byPath) };
-  }
-  const credential = { kind: "secret-file", path } as const;
+  const secretFile = textOf("SECRET_FILE");
+  const tokenFile = readPath(textOf("TOKEN_FILE"));
+  if (secretFile === "" && tokenFile === null) problems.push(NO_CREDENTIAL);
+  if (tokenFile !== null && hasPassword(textOf("URL"))) problems.push(TWO_AUTHORIZATIONS);
+  const gate = textOf("GATE");
+  if (textOf("GATE_TIMEOUT") !== "" && (gate === "" || gate === "off")) problems.push(NO_GATE);
+  if (problems.length > 0) return { kind: "invalid", problems: problems.toSorted(byPath) };
+  const signing = secretFile === "" ? null : ({ kind: "file", path: secretFile } as const);
+  const mark = readGate(gate);
+  const timeoutMs = readGateTimeout(textOf("GATE_TIMEOUT"));
   return {
     kind: "parsed",
-    settings: { url, cluster, credential, labels, lease, heartbeatMs, proxy },
+    settings: {
+      url: readUrl(textOf("URL")),
+      cluster: readCluster(textOf("CLUSTER")),
+      credential: { signing, tokenFile },
+      labels: readLabels(textOf("LABELS")),
+      pods: readPods(textOf("PODS")),
+      lease: readLease(textOf("LEASE")),
+      heartbeatMs: readHeartbeat(textOf("HEARTBEAT")),
+      gate: mark === null ? null : { mark, timeoutMs },
+      listen: readListen(textOf("LISTEN")),
+      proxy,
+    },
   };
 }
 
+const NO_CREDENTIAL: Problem = {
+  path: `${PREFIX}SECRET_FILE`,
+  message:
+    "Cannot prove whose deliveries these are: no file is named; give the path of a file with a " +
+    `whsec_ key, or of a service account's token as ${PREFIX}TOKEN_FILE`,
+};
+
+const TWO_AUTHORIZATIONS: Problem = {
+  path: `${PREFIX}TOKEN_FILE`,
+  message:
+    "Cannot send a token to a URL with a user and a password: both are the header Authorization; " +
+    "leave one of them out",
+};
+
+function hasPassword(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { username, password } = new URL(url);
+  return username !== "" || password !== "";
+}
+
+const NO_GATE: Problem = {
+  path: `${PREFIX}GATE_TIMEOUT`,
+  message: `Cannot time a gate that is not there: set ${PREFIX}GATE, or leave this out`,
+};
+
 function byPath(a: Problem, b: Problem): number {
   return a.path < b.path ? -1 : a.path > b.path ? 1 : 0;
-}
-
-function readUrl(text: string): URL {
-  if (text === "") {
-    throw new RangeError(
-      "Cannot deliver anywhere: the receiver's URL is missing; give its https URL",
-    );
-  }
-  return parseWebhookUrl(text);
-}
-
-function readCluster(text: string): string {
-  if (CLUSTER_NAME.test(text)) return text;
-  const given = text === "" ? "nothing" : JSON.stringify(text);
-  const wayOut = "give the name that the receiver's configuration has for it";
-  throw new RangeError(`Cannot take ${given} as the cluster's name: ${wayOut}`);
-}
-
-function readSecretFile(text: string): string {
-  if (text !== "") return text;
-  throw new RangeError(
-    "Cannot sign deliveries: no file is named; give the path of a file with a whsec_ key",
-  );
-}
-
-function readLabels(text: string): readonly string[] {
-  const keys = text
-    .split(",")
-    .map((key) => key.trim())
-    .filter((key) => key !== "");
-  const wrong = keys.filter((key) => !LABEL_KEY.test(key));
-  if (wrong.length > 0) {
-    const given = wrong.map((key) => JSON.stringify(key)).join(", ");
-    const wayOut = "write keys only, with commas between, as pool,topology.kubernetes.io/zone";
-    throw new RangeError(`Cannot take ${given} as label keys: ${wayOut}`);
-  }
-  const unique = [...new Set(keys)].toSorted();
-  if (unique.length > LABELS_MAX) {
-    throw new RangeError(`Cannot take ${unique.length} label keys: at most ${LABELS_MAX} allowed`);
-  }
-  return unique;
-}
-
-function readLease(text: string): Extract<Settings["lease"], { kind: "kubernetes" }> {
-  if (text === "") return { kind: "kubernetes", namespace: null, name: LEASE_NAME };
-  const [namespace, name, ...rest] = text.includes("/") ? text.split("/") : [null, text];
-  const isNamespace = namespace === null || NAMESPACE.test(namespace ?? "");
-  if (!isNamespace || name === undefined || !OBJECT_NAME.test(name) || rest.length > 0) {
-    const wayOut = "write NAMESPACE/NAME, or NAME in the own namespace";
-    throw new RangeError(`Cannot take ${JSON.stringify(text)} as a Lease: ${wayOut}`);
-  }
-  return { kind: "kubernetes", namespace: namespace ?? null, name };
-}
-
-function readHeartbeat(text: string): number {
-  if (text === "") return HEARTBEAT_MS;
-  const [, count, unit = ""] = DURATION.exec(text) ?? [];
-  const ms = Number(count) * (UNIT_MS[unit] ?? Number.NaN);
-  if (ms >= HEARTBEAT_MS_MIN && ms <= HEARTBEAT_MS_MAX) return ms;
-  const wayOut = "write 10s to 10m, since a receiver calls stale what it hears more seldom";
-  throw new RangeError(`Cannot take ${JSON.stringify(text)} as a heartbeat: ${wayOut}`);
 }
 
 /** Never with the value: people put passwords into it. */

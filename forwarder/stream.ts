@@ -1,27 +1,30 @@
 import type { Instant } from "../lib/core/record.ts";
 import type { World } from "../lib/world.ts";
+import { type Collection, type Observed, queryOf } from "./collection.ts";
 import type { Ended, Step } from "./course.ts";
 import { isRecord, recordAt, textAt } from "./json.ts";
 import { KubeError, statusError } from "./kube.ts";
 import { versionOf } from "./projection.ts";
 import { errorText, slept } from "./signal.ts";
 
-export const NODES_PATH = "/api/v1/nodes";
 const INITIAL_EVENTS_END = "k8s.io/initial-events-end";
 
 /** The request that opens the stream of a step; the server ends it after `timeoutS`. */
-export function watchPath(step: Step, timeoutS: number): string {
-  const query = new URLSearchParams({
-    watch: "true",
-    allowWatchBookmarks: "true",
-    timeoutSeconds: String(timeoutS),
-  });
+export function watchPath(
+  collection: Pick<Collection<Observed>, "path" | "labelSelector">,
+  step: Step,
+  { timeoutS }: { readonly timeoutS: number },
+): string {
+  const query = queryOf(collection);
+  query.set("watch", "true");
+  query.set("allowWatchBookmarks", "true");
+  query.set("timeoutSeconds", String(timeoutS));
   if (step.kind !== "list") query.set("resourceVersion", step.version);
   if (step.kind !== "resume") {
     query.set("sendInitialEvents", "true");
     query.set("resourceVersionMatch", "NotOlderThan");
   }
-  return `${NODES_PATH}?${query}`;
+  return `${collection.path}?${query}`;
 }
 
 /** One line of a watch. */
@@ -42,8 +45,8 @@ export function parseWatchEvent(line: string): WatchEvent {
     case "DELETED":
       return { kind: "gone", version: versionOf(object), object };
     case "BOOKMARK": {
-      const metadata = isRecord(object) ? recordAt(object, "metadata") : {};
-      const endsInitial = textAt(recordAt(metadata, "annotations"), INITIAL_EVENTS_END) === "true";
+      const annotations = recordAt(recordAt(object, "metadata"), "annotations");
+      const endsInitial = textAt(annotations, INITIAL_EVENTS_END) === "true";
       return { kind: "bookmark", version: versionOf(object), endsInitial };
     }
     case "ERROR":
@@ -64,12 +67,14 @@ function parseLine(line: string): Readonly<Record<string, unknown>> {
   throw new RangeError("Cannot read a watch event: the line is garbled");
 }
 
-/** Why we ended a stream ourselves. */
+/** Why we end a stream ourselves; what each means is told with {@link Ended}. */
+export type StreamEndReason = "refresh" | "silent" | "overdue" | "unproven";
+
 export class StreamEnd extends Error {
   override readonly name = "StreamEnd";
-  readonly why: "refresh" | "silent" | "overdue";
+  readonly why: StreamEndReason;
 
-  constructor(why: "refresh" | "silent" | "overdue") {
+  constructor(why: StreamEndReason) {
     super(`The stream was ended: ${why}`);
     this.why = why;
   }
@@ -93,28 +98,31 @@ export function endOf(error: unknown): Ended {
 }
 
 /**
- * Ends a stream that outlives its deadlines, which move as bytes come in. Looks again at least
- * every
- * `lookMs`, since a deadline may also come nearer.
+ * Ends a stream that outlives one of its deadlines, which move as bytes come in. Looks again at
+ * least every `lookMs`, since a deadline may also come nearer.
  */
 export function startWatchdog(
   world: Pick<World, "now" | "sleep">,
   stream: AbortController,
   options: {
     readonly lookMs: number;
-    readonly deadlines: () => { readonly silent: Instant; readonly overdue: Instant };
+    /** The earliest of them is the reason. */
+    readonly deadlines: () => readonly (readonly [StreamEndReason, Instant])[];
   },
 ): { stop(): Promise<void> } {
   const over = new AbortController();
   const watching = (async () => {
     for (;;) {
-      const { silent, overdue } = options.deadlines();
-      const ms = Math.min(silent, overdue) - world.now();
-      if (ms <= 0) {
-        stream.abort(new StreamEnd(silent <= overdue ? "silent" : "overdue"));
+      const now = world.now();
+      const deadlines = options.deadlines();
+      const past = deadlines.filter(([, at]) => at <= now).toSorted(([, a], [, b]) => a - b);
+      const [reason] = past[0] ?? [null];
+      if (reason !== null) {
+        stream.abort(new StreamEnd(reason));
         return;
       }
-      if (!(await slept(world, Math.min(ms, options.lookMs), over.signal))) return;
+      const ms = Math.min(options.lookMs, ...deadlines.map(([, at]) => at - now));
+      if (!(await slept(world, ms, over.signal))) return;
     }
   })();
   return {

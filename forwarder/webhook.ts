@@ -1,11 +1,12 @@
+import { connectionText } from "./connection-error.ts";
 import type { Post } from "./delivery.ts";
-import { isLoopback, openConnections, type ProxyVariables, readBody, sendRequest } from "./http.ts";
+import { openConnections, readBody, sendRequest } from "./http.ts";
+import { isInCluster, isLoopback, type ProxyVariables, proxyOf } from "./proxy.ts";
 
 /** An answer lists every node and every address that waits, and is never cut. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 const DEFAULT_PATH = "/v1/snapshots";
-/** A name that only the cluster's own DNS gives out. */
-const IN_CLUSTER = /\.svc(\.cluster\.local)?$/;
+const TRUST = "give the PEM file of its authority as NODE_EXTRA_CA_CERTS";
 
 /**
  * The receiver's URL. Throws a RangeError with a sentence that does not quote it, since it may hold
@@ -20,7 +21,7 @@ export function parseWebhookUrl(text: string): URL {
   if (url.protocol !== "https:" && url.protocol !== "http:") {
     throw new RangeError(`Cannot deliver over "${url.protocol}": use https`);
   }
-  if (url.protocol === "http:" && !isLoopback(url) && !IN_CLUSTER.test(url.hostname)) {
+  if (url.protocol === "http:" && !isLoopback(url) && !isInCluster(url)) {
     const wayOut = "use https, or a Service of this cluster (http://NAME.NAMESPACE.svc)";
     throw new RangeError(`Cannot deliver to ${url.hostname} over http: ${wayOut}`);
   }
@@ -39,31 +40,36 @@ export function openWebhook(
   url: URL,
   options: { readonly proxy: ProxyVariables },
 ): { readonly post: Post; close(): void } {
-  const connections = openConnections(options.proxy);
-  return {
-    async post(body, headers, signal) {
-      const response = await sendRequest(
-        url,
-        {
-          method: "POST",
-          agent: connections.agentFor(url),
-          headers: {
-            ...headers,
-            accept: "application/json, application/problem+json",
-            "content-length": body.length,
-            "user-agent": "kube-allowlist",
-          },
-          signal,
+  const connections = openConnections(proxyOf(options.proxy));
+  const send: Post = async (body, headers, signal) => {
+    const response = await sendRequest(
+      url,
+      {
+        method: "POST",
+        agent: connections.agentFor(url),
+        headers: {
+          ...headers,
+          accept: "application/json, application/problem+json",
+          "content-length": body.length,
+          "user-agent": "kube-allowlist",
         },
-        body,
-      );
-      const text = await readBody(response, ANSWER_BYTES_MAX, { signal });
-      return {
-        status: response.statusCode ?? 0,
-        retryAfter: response.headers["retry-after"],
-        body: text.toString("utf8"),
-      };
-    },
+        signal,
+      },
+      body,
+    );
+    const text = await readBody(response, ANSWER_BYTES_MAX, { signal });
+    return {
+      status: response.statusCode ?? 0,
+      retryAfter: response.headers["retry-after"],
+      body: text.toString("utf8"),
+    };
+  };
+  return {
+    post: (body, headers, signal) =>
+      send(body, headers, signal).catch((error: unknown) => {
+        if (signal.aborted) throw error;
+        throw new Error(connectionText(error, { trust: TRUST }), { cause: error });
+      }),
     close: () => connections.close(),
   };
 }

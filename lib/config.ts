@@ -1,6 +1,11 @@
 import * as z from "zod";
-import { parseCluster, refuseSharedReferences, sharedKeyMessage } from "./config/cluster.ts";
-import { refuseStrangeFamilies } from "./config/combinations.ts";
+import {
+  parseCluster,
+  refuseSharedReferences,
+  refuseSharedTokens,
+  sharedKeyMessage,
+} from "./config/cluster.ts";
+import { refuseStrangeFamilies, refuseUnsayableScopes } from "./config/combinations.ts";
 import { type Kinds, parseList, refuseSharedNames, refuseSharedSlots } from "./config/list.ts";
 import { createReader, type Reader, unknownMessage } from "./config/problems.ts";
 import { entriesOf, isRecord, recordOf } from "./config/raw.ts";
@@ -9,6 +14,7 @@ import { refuseTwoWays } from "./config/source.ts";
 import type { Policy } from "./core/list.ts";
 import { capProblems } from "./core/problem.ts";
 import type { Problem } from "./core/snapshot.ts";
+import type { OssSettings, S3Settings } from "./stores/settings.ts";
 import { kinds as registeredKinds } from "./targets/registry.ts";
 
 export type StoreConfig =
@@ -17,15 +23,32 @@ export type StoreConfig =
    * `path` as written: relative paths are relative to the configuration file, which only the entry
    * knows.
    */
-  | { readonly kind: "file"; readonly path: string };
+  | { readonly kind: "file"; readonly path: string }
+  | S3Settings
+  | OssSettings;
 
-/** How a cluster's deliveries prove themselves; every method that is not null must hold. */
+/**
+ * How a cluster's deliveries prove themselves; every method that is not null must hold. Both are
+ * null only for retired clusters.
+ */
 export interface ClusterAuth {
-  /**
-   * Unresolved references to keys ({@link resolveReference}), at least one; null only for retired
-   * clusters.
-   */
+  /** Tokens of a service account of the cluster. */
+  readonly serviceAccount: ServiceAccountAuth | null;
+  /** Unresolved references to keys ({@link resolveReference}), at least one. */
   readonly signature: { readonly keys: readonly string[] } | null;
+}
+
+/** All three to the letter; no two clusters have the same three. */
+export interface ServiceAccountAuth {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly subject: string;
+  /** Where the issuer's public keys come from: from itself, or pinned. */
+  readonly keys:
+    | { readonly kind: "discover" }
+    | { readonly kind: "reference"; readonly reference: string }
+    /** A JSON Web Key Set, not read yet. */
+    | { readonly kind: "inline"; readonly text: string };
 }
 
 /** The receiver's configuration. Holds references to secrets, never secrets. */
@@ -56,6 +79,7 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
   const store = parseStore(root.store, reader);
   const clusters = entriesOf(root.clusters).map(([name, raw]) => parseCluster(name, raw, reader));
   refuseSharedReferences(entriesOf(root.clusters), reader);
+  refuseSharedTokens(entriesOf(root.clusters), reader);
   const context = {
     reader,
     kinds,
@@ -71,6 +95,7 @@ export function parseConfig(value: unknown, kinds: Kinds = registeredKinds): Con
   // Judged over whole lists only: of half a list nothing can be said to be impossible.
   if (reader.problems.length === 0) {
     refuseStrangeFamilies(lists, byCluster, { kinds, reader });
+    refuseUnsayableScopes(lists, context.clusters, reader);
   }
   if (reader.problems.length > 0 || head === null || store === null) {
     return { kind: "invalid", problems: capProblems(reader.problems) };
@@ -122,17 +147,14 @@ function byName<T>(pairs: readonly (readonly [string, T])[]): Readonly<Record<st
   return record;
 }
 
-const LATER_STORES = ["s3", "oss"];
-
 function parseStore(raw: unknown, reader: Reader): StoreConfig | null {
   if (!isRecord(raw)) return null;
   const kind = raw.kind;
   if (kind === "memory") return reader.check(storeShapes.memory, raw, ["store"]);
   if (kind === "file") return reader.check(storeShapes.file, raw, ["store"]);
-  const message =
-    typeof kind === "string" && LATER_STORES.includes(kind)
-      ? `Cannot use store "${kind}": it is not supported yet; use "file"`
-      : unknownMessage("kind of store", kind, Object.keys(storeShapes));
+  if (kind === "s3") return reader.check(storeShapes.s3, raw, ["store"]);
+  if (kind === "oss") return reader.check(storeShapes.oss, raw, ["store"]);
+  const message = unknownMessage("kind of store", kind, Object.keys(storeShapes));
   reader.add(["store", "kind"], message);
   return null;
 }

@@ -24,6 +24,8 @@ export interface ClusterStatus {
   readonly clusterUid: string | null;
   readonly generation: Generation | null;
   readonly nodes: number;
+  /** As many as its forwarder looks at. */
+  readonly pods: number;
   /** ISO 8601, or null when it was never heard. */
   readonly heardAt: string | null;
   /** Whether it was heard of late. One that is retired counts as heard. */
@@ -229,7 +231,7 @@ function clusterStatus(
   const snapshot = snapshots[name] ?? null;
   const { staleAfterMs: staleMs, retired } = clusterOf(options.policy, name);
   if (snapshot === null) {
-    const nothing = { clusterUid: null, generation: null, nodes: 0, heardAt: null };
+    const nothing = { clusterUid: null, generation: null, nodes: 0, pods: 0, heardAt: null };
     return { cluster: name, ...nothing, fresh: retired, retired };
   }
   const heard = heardAt(snapshot);
@@ -238,6 +240,7 @@ function clusterStatus(
     clusterUid: snapshot.clusterUid,
     generation: snapshot.generation,
     nodes: snapshot.nodes.length,
+    pods: snapshot.pods.length,
     heardAt: new Date(heard).toISOString(),
     fresh: retired || options.now - heard <= staleMs,
     retired,

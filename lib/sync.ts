@@ -1,4 +1,4 @@
-import { desiredDigest, isDue, listDigest } from "./core/due.ts";
+import { desiredDigest, isDue, listDigest, runningClocks } from "./core/due.ts";
 import type { List, Policy, TargetConfig } from "./core/list.ts";
 import { membersOf, type Snapshots } from "./core/members.ts";
 import type { Traits } from "./core/observation.ts";
@@ -97,7 +97,11 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
   const readable = options.lists.filter((list) => troubleOf(list, truth) === null);
   const jobs = jobsOf(context, readable, truth);
   const remembered = await readSlots(context, jobs);
-  const due = jobs.filter((job) => isJobDue(context, options, { job, slots: remembered }));
+  const due = jobs.filter((job) => {
+    const slot = remembered[job.config.name];
+    const isStopping = slot !== undefined && stopped(slot, { ...context, job }) !== slot;
+    return isStopping || isJobDue(context, options, { job, slots: remembered });
+  });
   const outcomes = new Map<string, Outcome>();
   await inParallel(byObject(due, remembered), async (group) => {
     for (const [name, outcome] of await syncObject(context, options, { jobs: group, remembered })) {
@@ -154,6 +158,18 @@ function isJobDue(
     settleMs: job.traits.settleMs,
     removes: options.mode === "resync",
   });
+}
+
+/** The same slot where all of its clocks go on. */
+function stopped(
+  slot: Slot,
+  { job, policy }: { readonly job: Job; readonly policy: Policy },
+): Slot {
+  const { membership } = job.heard;
+  const unwanted = runningClocks(slot, { membership, policy, traits: job.traits });
+  const isSame = Object.keys(unwanted).length === Object.keys(slot.unwanted).length;
+  // Of another configuration every clock begins anew when it is looked at.
+  return isSame || slot.digest !== job.digest ? slot : { ...slot, unwanted };
 }
 
 /** Jobs of one object together, because they share its lease; longest unchecked first. */
@@ -254,10 +270,15 @@ async function syncTarget(
   const { name } = found.job.config;
   const slot = slots[name];
   let job = found.job;
-  if (slot !== undefined && wasTouched(slot, group.remembered[name])) {
+  let memory = slots;
+  if (slot !== undefined) {
+    const isTouched = wasTouched(slot, group.remembered[name]);
     // Somebody was here while we waited, perhaps with a newer truth than the one we have read.
-    job = { ...job, heard: await refreshed(context, job.list) };
-    if (!isJobDue(context, options, { job, slots })) return slot;
+    if (isTouched) job = { ...job, heard: await refreshed(context, job.list) };
+    const kept = stopped(slot, { ...context, job });
+    memory = { ...slots, [name]: kept };
+    // What only stops its clocks calls no target.
+    if ((isTouched || kept !== slot) && !isJobDue(context, options, { job, slots })) return kept;
   }
   const { accepted } = options;
   return reconcile({
@@ -271,7 +292,7 @@ async function syncTarget(
     removes: options.mode !== "webhook",
     accepted: accepted === null ? null : (accepted.get(name) ?? new Set()),
     lease,
-    slots,
+    slots: memory,
     disturb: found.disturb,
     cause: options.cause,
   });

@@ -8,6 +8,11 @@
 export interface World {
   /** Milliseconds since the Unix epoch. */
   now(): number;
+  /**
+   * Milliseconds since some moment of this process. Never goes back, whoever sets the clock; may
+   * stand still while the process or its machine does.
+   */
+  monotonic(): number;
   /** Uniform in [0, 1). Never a source of secrets. */
   random(): number;
   /** Resolves after `ms`; rejects with the signal's reason as soon as the signal aborts. */
@@ -37,6 +42,7 @@ export interface Logger {
 export function makeWorld(log: Logger): World {
   return {
     now: () => Date.now(),
+    monotonic: () => performance.now(),
     random: () => Math.random(),
     sleep: sleepOnTimer,
     fetch: (input, init) => globalThis.fetch(input, init),
@@ -69,6 +75,22 @@ export function randomId(world: Pick<World, "random">): string {
       .toString(16)
       .padStart(13, "0");
   return draw() + draw();
+}
+
+/**
+ * A clock that shows at any time at least as much as passed since it was made: it goes on by the
+ * larger of what the wall clock and the monotonic one say. Somebody may set the one back, and the
+ * other stands still where an instance of a function is frozen between two runs.
+ */
+export function onwardClock({ now, monotonic }: Pick<World, "now" | "monotonic">): () => number {
+  let seen = { wall: now(), steady: monotonic() };
+  let at = seen.wall;
+  return () => {
+    const next = { wall: now(), steady: monotonic() };
+    at += Math.max(0, next.wall - seen.wall, next.steady - seen.steady);
+    seen = next;
+    return at;
+  };
 }
 
 /**

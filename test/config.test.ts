@@ -121,7 +121,8 @@ test("parseConfig() fills in every default", () => {
     retired: false,
     widest: { ipv4: 20, ipv6: 56 },
   });
-  assert.deepEqual(config.auth.east, { signature: { keys: ["env:EAST"] } });
+  const signature = { keys: ["env:EAST"] };
+  assert.deepEqual(config.auth.east, { serviceAccount: null, signature });
   assert.deepEqual(config.lists, [
     {
       name: "web",
@@ -221,7 +222,7 @@ test("parseConfig() tells every problem at once, each with its path", () => {
     "version: Cannot use 2: expected 1",
     'installation: Cannot use name "Acme": expected 1 to 32 of a-z, 0-9 and "-", no "-" ' +
       "at either end",
-    'store.kind: Cannot find kind of store "disk": known are memory, file',
+    'store.kind: Cannot find kind of store "disk": known are memory, file, s3, oss',
     'clusters.east.bounds: Cannot leave out "bounds": it is required',
     "clusters.east.staleAfter: Cannot use duration 11m: expected at least 12m, two " +
       "heartbeats of the forwarder",
@@ -390,30 +391,75 @@ test("parseConfig() asks for a method of proof unless the cluster is retired", (
     /^clusters.east.auth: Cannot take deliveries/,
   );
   const config = parsed(parseConfig(fileWith([auth, ABSENT], [[...EAST, "retired"], true]), KINDS));
-  assert.deepEqual(config.auth.east, { signature: null });
+  assert.deepEqual(config.auth.east, { serviceAccount: null, signature: null });
   assert.equal(config.clusters.east?.retired, true);
 });
 
-test("parseConfig() refuses pods as not supported yet, and names what is wrong with them all the same", () => {
-  const pods = { cluster: "east", pods: { namespace: "pay", labels: {} } };
-  const [problem] = problemsWith([[...WEB, "from", 1], pods]);
-  assert.match(problem ?? "", /^lists\.web\.from\[1\]\.pods: Cannot take members from pods/);
-  const broken = { cluster: "east", pods: { namespace: "Pay", labels: {} } };
-  const [shape] = problemsWith([[...WEB, "from", 1], broken]);
-  assert.match(shape ?? "", /namespace/);
+test("parseConfig() takes a bucket of S3 or OSS as the store, with a prefix that ends in a slash", () => {
+  const storeOf = (store: object) => parsed(parseConfig(fileWith([["store"], store]), KINDS)).store;
+  const s3 = { kind: "s3", bucket: "acme-allowlist" };
+  assert.deepEqual(storeOf(s3), s3);
+  const role = "arn:aws:iam::123456789012:role/allowlist";
+  const whole = { ...s3, region: "eu-west-1", endpoint: "https://minio.example", role };
+  assert.deepEqual(storeOf(whole), whole);
+  for (const prefix of ["acme/eu", "acme/eu/"]) {
+    assert.deepEqual(storeOf({ ...s3, prefix }), { ...s3, prefix: "acme/eu/" });
+  }
+  const oss = {
+    kind: "oss",
+    bucket: "acme-allowlist",
+    region: "cn-beijing",
+    endpoint: "env:OSS_ENDPOINT",
+    role: { arn: "acs:ram::1234567890123456:role/allowlist" },
+    credentials: { accessKeyId: "env:ID", accessKeySecret: "file:secret" },
+  };
+  assert.deepEqual(storeOf(oss), oss);
+  assert.deepEqual(storeOf({ ...s3, endpoint: "http://127.0.0.1:9000" }), {
+    ...s3,
+    endpoint: "http://127.0.0.1:9000",
+  });
 });
 
-test("parseConfig() refuses service-account tokens and remote stores as not supported yet", () => {
-  const serviceAccount = { issuer: "https://i", audience: "a", subject: "s", jwks: "discover" };
-  assert.deepEqual(problemsWith([[...EAST, "auth"], { serviceAccount }]), [
-    "clusters.east.auth.serviceAccount: Cannot use serviceAccount: service-account " +
-      'tokens are not supported yet; use "signature"',
-  ]);
-  for (const kind of ["s3", "oss"]) {
-    assert.deepEqual(problemsWith([["store"], { kind, bucket: "b", prefix: "p" }]), [
-      `store.kind: Cannot use store "${kind}": it is not supported yet; use "file"`,
-    ]);
+test("parseConfig() refuses buckets, prefixes and endpoints that a store cannot be kept in", () => {
+  const problemOf = (store: object) => problemsWith([["store"], store]).join("; ");
+  const s3 = { kind: "s3", bucket: "acme" };
+  const oss = { kind: "oss", bucket: "acme", region: "cn-beijing" };
+  for (const bucket of ["acme--euw1-az1--x-s3", "a--x-s3"]) {
+    assert.match(problemOf({ ...s3, bucket }), /^store\.bucket: .*use a general purpose bucket$/);
   }
+  const strange = [
+    "",
+    "ab",
+    "Acme",
+    "a_b",
+    "-ab",
+    "ab-",
+    "a..b",
+    "10.0.0.1",
+    "xn--a",
+    "a".repeat(64),
+  ];
+  const aliases = ["acme-s3alias", "acme--ol-s3", "acme.mrap", "acme--table-s3", "a/b", "a b"];
+  for (const bucket of [...strange, ...aliases]) {
+    assert.match(problemOf({ ...s3, bucket }), /^store\.bucket: Cannot use bucket/, bucket);
+  }
+  for (const bucket of ["ab", "a.b.c", "-abc", "Acme", "a/b"]) {
+    assert.match(problemOf({ ...oss, bucket }), /^store\.bucket: Cannot use bucket/, bucket);
+  }
+  for (const prefix of ["", "/", "a//b", "/a", "A", "../a", ".a", "a b", "a".repeat(101)]) {
+    assert.match(problemOf({ ...s3, prefix }), /^store\.prefix: Cannot use prefix/, prefix);
+  }
+  for (const endpoint of ["http://minio.example:9000", "ftp://a", "https://u:p@a", "minio"]) {
+    const problem = problemOf({ ...s3, endpoint });
+    assert.match(problem, /^store\.endpoint: Cannot use endpoint/, endpoint);
+    assert.ok(!problem.includes("u:p"));
+  }
+  assert.match(
+    problemOf({ kind: "oss", bucket: "acme" }),
+    /^store: Cannot leave out "region"|region/,
+  );
+  assert.match(problemOf({ ...s3, role: "acs:ram::1234567890123456:role/a" }), /^store\.role/);
+  assert.match(problemOf({ ...s3, credentials: {} }), /credentials/);
 });
 
 test("parseConfig() refuses one key under two clusters", () => {

@@ -157,7 +157,7 @@ export function unread(message: string): SourceOutcome {
 type Logs = Pick<SyncContext, "clusterLog" | "objectLog" | "sourceLog">;
 
 function logsOf(store: Store, world: VirtualWorld): Logs {
-  const logs = { store, prefix: "", world };
+  const logs = { store, prefix: "", installation: "acme", world };
   const snapshots = { parse: parseStoredSnapshot, render: storedSnapshot };
   return {
     clusterLog: (name) => openLog({ ...logs, kind: "clusters", name, ...snapshots }),

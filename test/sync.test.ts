@@ -86,6 +86,53 @@ test("sync() stops the clock of an address that is desired again", async () => {
   assert.deepEqual(room.on("one"), hosts(2));
 });
 
+test("sync() stops the clock of an address that is desired again while its target does not answer or is left alone", async () => {
+  for (const isAsked of [true, false]) {
+    const room = corridor({ policy: policy([list()]) });
+    const broken = async () => {
+      throw new TargetError("denied", "Cannot read it: denied");
+    };
+    await room.deliver(nodes(3));
+    await room.deliver(nodes(2));
+    await room.world.advance(GRACE_MS - 60_000);
+    if (!isAsked) {
+      room.interfere(broken);
+      await room.run("command");
+    }
+    room.calls();
+    // It comes, stays as long as nobody can look at the target, and goes.
+    room.interfere(broken);
+    await room.deliver(nodes(3));
+    assert.deepEqual(room.calls(), isAsked ? ["one:observe"] : []);
+    await room.world.advance(310_000);
+    room.interfere(null);
+    await room.deliver(nodes(2));
+    await timePasses(room, GRACE_MS - 60_000, nodes(2));
+    assert.deepEqual(room.on("one"), hosts(3), `asked: ${isAsked}`);
+    await timePasses(room, 60_000, nodes(2));
+    assert.deepEqual(room.on("one"), hosts(2));
+  }
+});
+
+test("sync() lets those go that a lower maxEntries leaves out, and writes nothing at heartbeats meanwhile", async () => {
+  const removal = { ...REMOVAL, maxRatio: 1 };
+  const before = corridor({ policy: policy([list({ removal })]) });
+  await before.deliver(nodes(5));
+  const few = policy([list({ removal })], [cluster("eu", { maxEntries: 3 })]);
+  const { world, store, contents } = before;
+  const room = corridor({ policy: few, world, store, contents, sequence: 1 });
+  await room.deliver(nodes(5));
+  await room.run("resync");
+  const revision = async () => (await room.context.objectLog("memory.one").newest())?.revision;
+  const written = await revision();
+  await room.world.advance(60_000);
+  await room.deliver(nodes(5));
+  await room.run("resync");
+  assert.equal(await revision(), written);
+  await timePasses(room, GRACE_MS, nodes(5));
+  assert.deepEqual(room.on("one"), hosts(3));
+});
+
 test("sync() restarts every clock when the list is configured otherwise, and keeps the guard's memory", async () => {
   const room = corridor({ policy: policy([list()]) });
   await room.deliver(nodes(3));
@@ -532,6 +579,7 @@ test("statusOf() tells the state of every list from the store alone", async () =
     clusterUid: "uid-eu",
     generation: { epoch: 1, sequence: 1 },
     nodes: 2,
+    pods: 0,
     heardAt: "2026-11-20T21:00:00.000Z",
     fresh: true,
     retired: false,

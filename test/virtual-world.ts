@@ -36,6 +36,7 @@ export function virtualWorld(seed = 1): VirtualWorld {
   };
   return {
     now: () => now,
+    monotonic: () => now - START,
     random() {
       state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
       return state / 2_147_483_648;

@@ -1,7 +1,8 @@
+import { type Query, selects } from "./kubernetes-query.ts";
 import { badRequest, expired, type Failure, invalid, tooLarge } from "./kubernetes-status.ts";
 import type { KubeObject, ObjectStore } from "./kubernetes-store.ts";
 
-/** A page of nodes, or why there is none. */
+/** A page of objects, or why there is none. */
 export type Page =
   | { readonly kind: "page"; readonly body: object }
   | { readonly kind: "failure"; readonly failure: Failure };
@@ -13,21 +14,21 @@ const VERSION = /^[0-9]+$/;
  * state at least as new; Exact, or a limit with a bare version, = that very state, if it is still
  * known. All pages of a list show one state.
  */
-export function listPage(store: ObjectStore, query: URLSearchParams): Page {
-  const token = query.get("continue") ?? "";
-  const version = query.get("resourceVersion") ?? "";
-  const match = query.get("resourceVersionMatch") ?? "";
-  const limit = Number(query.get("limit") ?? "0");
+export function listPage(store: ObjectStore, query: Query, search: URLSearchParams): Page {
+  const token = search.get("continue") ?? "";
+  const version = search.get("resourceVersion") ?? "";
+  const match = search.get("resourceVersionMatch") ?? "";
+  const limit = Number(search.get("limit") ?? "0");
   const refused = refuseQuery({ token, version, match });
   if (refused !== null) return { kind: "failure", failure: refused };
-  if (token !== "") return continuedPage(store, token, limit);
+  if (token !== "") return continuedPage(store, query, { token, limit });
   const asked = version === "" ? 0n : BigInt(version);
   if (asked > store.revision()) {
     return { kind: "failure", failure: tooLarge(version, String(store.revision())) };
   }
   const isExact = match === "Exact" || (match === "" && asked > 0n && limit > 0);
   const revision = isExact ? asked : store.revision();
-  return pageAt(store, { revision, after: "", limit });
+  return pageAt(store, query, { revision, after: "", limit });
 }
 
 function refuseQuery(query: {
@@ -57,16 +58,21 @@ function refuseQuery(query: {
   return null;
 }
 
-function continuedPage(store: ObjectStore, token: string, limit: number): Page {
+function continuedPage(
+  store: ObjectStore,
+  query: Query,
+  { token, limit }: { readonly token: string; readonly limit: number },
+): Page {
   const place = parseToken(token);
   if (place === null) {
     return { kind: "failure", failure: badRequest("continue key is not valid") };
   }
-  return pageAt(store, { ...place, limit });
+  return pageAt(store, query, { ...place, limit });
 }
 
 function pageAt(
   store: ObjectStore,
+  query: Query,
   place: { readonly revision: bigint; readonly after: string; readonly limit: number },
 ): Page {
   const { revision, after, limit } = place;
@@ -74,19 +80,38 @@ function pageAt(
     const message = "The provided continue parameter or version is too old: list without it";
     return { kind: "failure", failure: expired(message) };
   }
-  const rest = store.list("nodes", revision).filter(({ metadata }) => metadata.name > after);
+  const rest = store
+    .list(query.resource, revision)
+    .filter((object) => placeOf(object) > after && selects(query, object));
   const items = limit > 0 ? rest.slice(0, limit) : rest;
   const remaining = rest.length - items.length;
   const last = items.at(-1);
   const more =
     remaining > 0 && last !== undefined
-      ? { continue: makeToken(revision, last.metadata.name), remainingItemCount: remaining }
+      ? { continue: makeToken(revision, placeOf(last)), ...countOf(query, remaining) }
       : {};
   const metadata = { resourceVersion: String(revision), ...more };
   return {
     kind: "page",
-    body: { kind: "NodeList", apiVersion: "v1", metadata, items: items.map(withoutKind) },
+    body: {
+      kind: `${query.kind}List`,
+      apiVersion: "v1",
+      metadata,
+      items: items.map(withoutKind),
+    },
   };
+}
+
+/** In the order of keys, across namespaces. */
+function placeOf({ metadata }: KubeObject): string {
+  return metadata.namespace === undefined
+    ? metadata.name
+    : `${metadata.namespace}/${metadata.name}`;
+}
+
+/** Not counted where labels select. */
+function countOf({ labels }: Query, remaining: number): object {
+  return labels.length === 0 ? { remainingItemCount: remaining } : {};
 }
 
 /** Items of a list do not repeat what they are. */

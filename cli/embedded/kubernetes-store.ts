@@ -18,7 +18,7 @@ export interface KubeMetadata {
   readonly [member: string]: unknown;
 }
 
-export type Resource = "nodes" | "leases" | "namespaces";
+export type Resource = "nodes" | "pods" | "leases" | "events" | "namespaces";
 
 /** One write, as a watch shows it: the object after it, or the last one of a deleted object. */
 export interface Write {
@@ -27,6 +27,8 @@ export interface Write {
   readonly resource: Resource;
   readonly key: string;
   readonly object: KubeObject;
+  /** As it was until then. */
+  readonly before: KubeObject | null;
 }
 
 /** What a client gives: everything but what the server sets. */
@@ -142,7 +144,7 @@ function put(
   const resourceVersion = String(revision);
   const object = complete(draft, { before, resourceVersion, world: stored.world });
   const type = before === null ? "ADDED" : "MODIFIED";
-  commit(stored, { revision, type, resource, key, object });
+  commit(stored, { revision, type, resource, key, object, before });
   return object;
 }
 
@@ -154,7 +156,8 @@ function remove(
   if (before === undefined) return null;
   const revision = stored.revision + 1n;
   const metadata = { ...before.metadata, resourceVersion: String(revision) };
-  commit(stored, { revision, type: "DELETED", resource, key, object: { ...before, metadata } });
+  const object = { ...before, metadata };
+  commit(stored, { revision, type: "DELETED", resource, key, object, before });
   return before;
 }
 

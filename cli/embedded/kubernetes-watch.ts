@@ -1,11 +1,14 @@
 import type { ServerResponse } from "node:http";
 import { setImmediate } from "node:timers/promises";
 import type { World } from "../../lib/world.ts";
+import type { Watched } from "./kubernetes-faults.ts";
+import { type Query, selects, watchedWrite } from "./kubernetes-query.ts";
 import { badRequest, expired, type Failure, invalid, tooLarge } from "./kubernetes-status.ts";
-import type { ObjectStore } from "./kubernetes-store.ts";
+import type { ObjectStore, Write } from "./kubernetes-store.ts";
 
 /** A watch as it was asked for. */
 interface WatchRequest {
+  readonly query: Query;
   /** 0 for whatever holds now. */
   readonly version: bigint;
   /** What holds now is sent first, */
@@ -18,15 +21,17 @@ interface WatchRequest {
 
 /** Open watches, and what can go wrong with them. */
 export interface Watches {
-  /** Answers a request for a watch of the nodes. */
-  open(query: URLSearchParams, response: ServerResponse): void;
+  /** Answers a request for a watch. */
+  open(query: Query, search: URLSearchParams, response: ServerResponse): void;
   close(): void;
-  write(bytes: string | Uint8Array): void;
-  silence(on: boolean): void;
+  write(bytes: string | Uint8Array, on?: Watched): void;
+  silence(on: boolean, of?: Watched): void;
+  freeze(on: boolean): void;
   shred(bytes: number): void;
 }
 
 interface Stream {
+  readonly query: Query;
   readonly response: ServerResponse;
   readonly over: AbortController;
   /** Not yet written. */
@@ -35,6 +40,7 @@ interface Stream {
   isSilent: boolean;
 }
 
+const RESOURCES: readonly Watched[] = ["nodes", "pods"];
 const TIMEOUT_S = 3_600;
 const BOOKMARK_MS = 60_000;
 const VERSION = /^[0-9]+$/;
@@ -44,7 +50,9 @@ interface Watching {
   readonly store: ObjectStore;
   readonly world: Pick<World, "sleep">;
   readonly streams: Set<Stream>;
-  isSilent: boolean;
+  readonly silent: Set<Watched>;
+  /** What the cache last heard of, while it hears of nothing. */
+  frozenAt: bigint | null;
   /** Length of the pieces that streams are sent in; 0 for whole ones. */
   pieceBytes: number;
 }
@@ -59,22 +67,40 @@ export function makeWatches(
 ): Watches {
   const { world } = options;
   const streams = new Set<Stream>();
-  const watching: Watching = { store, world, streams, isSilent: false, pieceBytes: 0 };
+  const watching: Watching = {
+    store,
+    world,
+    streams,
+    silent: new Set(),
+    frozenAt: null,
+    pieceBytes: 0,
+  };
   return {
-    open(query, response) {
-      const request = readRequest(query, options);
+    open(query, search, response) {
+      const request = readRequest(query, search, options);
       if ("status" in request) sendFailure(response, request);
       else begin(watching, request, response);
     },
     close() {
       for (const stream of [...streams]) end(stream);
     },
-    write(bytes) {
-      for (const stream of streams) send(watching, stream, bytes);
+    write(bytes, on = "nodes") {
+      for (const stream of streams) {
+        if (stream.query.resource === on) send(watching, stream, bytes);
+      }
     },
-    silence(on) {
-      watching.isSilent = on;
-      if (on) for (const stream of streams) stream.isSilent = true;
+    silence(on, of) {
+      for (const resource of of === undefined ? RESOURCES : [of]) {
+        if (!on) watching.silent.delete(resource);
+        else watching.silent.add(resource);
+      }
+      for (const stream of streams) {
+        if (watching.silent.has(stream.query.resource)) stream.isSilent = true;
+      }
+    },
+    freeze(on) {
+      watching.frozenAt = on ? store.revision() : null;
+      if (!on) for (const stream of [...streams]) end(stream);
     },
     shred(bytes) {
       watching.pieceBytes = bytes;
@@ -83,9 +109,11 @@ export function makeWatches(
 }
 
 function begin(watching: Watching, request: WatchRequest, response: ServerResponse): void {
-  const { store, streams, isSilent } = watching;
+  const { store, streams, silent } = watching;
+  const { query } = request;
   const over = new AbortController();
-  const stream: Stream = { response, over, pieces: [], isSending: false, isSilent };
+  const isSilent = silent.has(query.resource);
+  const stream: Stream = { query, response, over, pieces: [], isSending: false, isSilent };
   response.writeHead(200, { "content-type": "application/json" });
   response.flushHeaders();
   const refused = refuse(store, request);
@@ -97,15 +125,19 @@ function begin(watching: Watching, request: WatchRequest, response: ServerRespon
   streams.add(stream);
   const after = request.sendsState ? store.revision() : request.version;
   if (request.sendsState) {
-    for (const object of store.list("nodes", after)) sendEvent(watching, stream, "ADDED", object);
-    if (request.isList) sendEvent(watching, stream, "BOOKMARK", initialEnd(after));
+    const state = store.list(query.resource, after).filter((object) => selects(query, object));
+    for (const object of state) sendEvent(watching, stream, "ADDED", object);
+    if (request.isList) sendEvent(watching, stream, "BOOKMARK", initialEnd(query, after));
   }
-  for (const { type, object } of store.writesAfter("nodes", after)) {
-    sendEvent(watching, stream, type, object);
-  }
-  const unsubscribe = store.subscribe(({ resource, revision, type, object }) => {
+  const show = (write: Write) => {
+    if (watching.frozenAt !== null && write.revision > watching.frozenAt) return;
+    const shown = watchedWrite(query, write);
+    if (shown !== null) sendEvent(watching, stream, shown.type, shown.object);
+  };
+  for (const write of store.writesAfter(query.resource, after)) show(write);
+  const unsubscribe = store.subscribe((write) => {
     // A watch from a version of the future waits for it in silence.
-    if (resource === "nodes" && revision > after) sendEvent(watching, stream, type, object);
+    if (write.revision > after) show(write);
   });
   response.once("close", () => {
     unsubscribe();
@@ -158,8 +190,9 @@ async function endInTime({ world }: Watching, stream: Stream, timeoutMs: number)
 async function sendBookmarks(watching: Watching, stream: Stream, after: bigint): Promise<void> {
   const { store, world } = watching;
   while (await slept(world, BOOKMARK_MS, stream.over.signal)) {
-    const revision = store.revision();
-    if (revision >= after) sendEvent(watching, stream, "BOOKMARK", bookmarkAt(revision, {}));
+    const revision = watching.frozenAt ?? store.revision();
+    if (revision >= after)
+      sendEvent(watching, stream, "BOOKMARK", bookmarkAt(stream.query, revision));
   }
 }
 
@@ -177,14 +210,15 @@ export function sendFailure(response: ServerResponse, failure: Failure): void {
 }
 
 function readRequest(
-  query: URLSearchParams,
+  query: Query,
+  search: URLSearchParams,
   { watchList }: { readonly watchList: boolean },
 ): WatchRequest | Failure {
-  const version = query.get("resourceVersion") ?? "";
-  const match = query.get("resourceVersionMatch") ?? "";
-  const isList = query.get("sendInitialEvents") === "true";
-  const bookmarks = query.get("allowWatchBookmarks") === "true";
-  const timeoutS = Number(query.get("timeoutSeconds") ?? TIMEOUT_S);
+  const version = search.get("resourceVersion") ?? "";
+  const match = search.get("resourceVersionMatch") ?? "";
+  const isList = search.get("sendInitialEvents") === "true";
+  const bookmarks = search.get("allowWatchBookmarks") === "true";
+  const timeoutS = Number(search.get("timeoutSeconds") ?? TIMEOUT_S);
   if (version !== "" && !VERSION.test(version)) {
     return badRequest(`invalid resource version: ${JSON.stringify(version)}`);
   }
@@ -199,16 +233,20 @@ function readRequest(
   }
   const asked = version === "" ? 0n : BigInt(version);
   const sendsState = isList || asked === 0n;
-  return { version: asked, sendsState, isList, bookmarks, timeoutMs: timeoutS * 1000 };
+  return { query, version: asked, sendsState, isList, bookmarks, timeoutMs: timeoutS * 1000 };
 }
 
-function initialEnd(revision: bigint): object {
-  return bookmarkAt(revision, { "k8s.io/initial-events-end": "true" });
+function initialEnd(query: Query, revision: bigint): object {
+  return bookmarkAt(query, revision, { "k8s.io/initial-events-end": "true" });
 }
 
-function bookmarkAt(revision: bigint, annotations: Readonly<Record<string, string>>): object {
+function bookmarkAt(
+  { kind }: Query,
+  revision: bigint,
+  annotations: Readonly<Record<string, string>> = {},
+): object {
   const metadata = { resourceVersion: String(revision), annotations };
-  return { kind: "Node", apiVersion: "v1", metadata };
+  return { kind, apiVersion: "v1", metadata };
 }
 
 async function slept(

@@ -1,3 +1,4 @@
+import { mergeInto, patchObject } from "./kubernetes-patch.ts";
 import {
   alreadyExists,
   badRequest,
@@ -25,12 +26,19 @@ interface Place {
 }
 
 const NODE_PATH = /^\/api\/v1\/nodes(?:\/([^/]+))?(\/status)?$/;
+const POD_PATH = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/]+))?(\/status)?$/;
 const LEASE_PATH = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/;
 
-/** Reads, creates, replaces, patches or deletes one Node or Lease. */
+/** Reads, creates, replaces, patches or deletes one Node, Pod or Lease. */
 export function writeObject(
   store: ObjectStore,
-  request: { readonly method: string; readonly pathname: string; readonly body: string },
+  request: {
+    readonly method: string;
+    readonly pathname: string;
+    /** Media type of the body, which says what form a patch has. */
+    readonly type: string;
+    readonly body: string;
+  },
 ): Written {
   const place = placeOf(request.pathname);
   if (place === null) return failed(failure(404, "NotFound", { message: "no such resource" }));
@@ -39,15 +47,14 @@ export function writeObject(
   }
   const { method } = request;
   if (method === "GET" || method === "DELETE") return readOrRemove(store, place, method);
-  const draft = parseDraft(request.body);
+  if (method === "PATCH") return patch(store, place, request);
+  const draft = parseDraft(request.body, place);
   if (draft === null) return failed(badRequest("the body is no object of the API"));
   switch (method) {
     case "POST":
       return create(store, place, draft);
     case "PUT":
       return replace(store, place, draft);
-    case "PATCH":
-      return patch(store, place, draft);
     default:
       return failed(failure(405, "MethodNotAllowed", { message: `${method} is not supported` }));
   }
@@ -62,6 +69,12 @@ function placeOf(path: string): Place | null {
   if (node !== null) {
     const part = node[2] === undefined ? "whole" : "status";
     return { resource: "nodes", title: "nodes", namespace: null, name: node[1] ?? null, part };
+  }
+  const pod = POD_PATH.exec(path);
+  if (pod !== null) {
+    const [, namespace = "", name = null, status] = pod;
+    const part = status === undefined ? "whole" : "status";
+    return { resource: "pods", title: "pods", namespace, name, part };
   }
   const lease = LEASE_PATH.exec(path);
   if (lease === null) return null;
@@ -90,7 +103,9 @@ function create(store: ObjectStore, place: Place, draft: KubeDraft): Written {
   const { name } = draft.metadata;
   const key = keyOf(place, name);
   if (store.read(place.resource, key) !== null) return failed(alreadyExists(place.title, name));
-  return { kind: "written", status: 201, body: store.put(place.resource, key, draft) };
+  // A pod begins without addresses, whatever is given.
+  const whole = place.resource === "pods" ? { ...draft, status: { phase: "Pending" } } : draft;
+  return { kind: "written", status: 201, body: store.put(place.resource, key, whole) };
 }
 
 /**
@@ -118,47 +133,49 @@ function replace(store: ObjectStore, place: Place, draft: KubeDraft): Written {
   if (typeof version === "string" && version !== before.metadata.resourceVersion) {
     return failed(conflict(title, name));
   }
-  const whole = resource === "nodes" ? partOf(before, draft, place.part) : draft;
+  const whole = hasStatus(resource) ? partOf(before, draft, place.part) : draft;
   return { kind: "written", status: 200, body: store.put(resource, key, whole) };
 }
 
-/** A node's status is written at its own path only, and nothing else is there. */
+function hasStatus(resource: Resource): boolean {
+  return resource === "nodes" || resource === "pods";
+}
+
+/** The status is written at its own path only, and nothing else is there. */
 function partOf(before: KubeObject, draft: KubeDraft, part: Place["part"]): KubeDraft {
   if (part === "status") return { ...before, status: draft.status };
   const { status: _status, ...rest } = draft;
   return "status" in before ? { ...rest, status: before.status } : rest;
 }
 
-/** JSON Merge Patch (RFC 7396). */
-function patch(store: ObjectStore, place: Place, draft: object): Written {
+function patch(
+  store: ObjectStore,
+  place: Place,
+  { type, body }: { readonly type: string; readonly body: string },
+): Written {
   const { resource, title } = place;
   const name = place.name ?? "";
   const before = store.read(resource, keyOf(place, name));
   if (before === null) return failed(notFound(title, name));
-  const merged = mergePatch(before, draft) as KubeDraft;
-  const whole = resource === "nodes" ? partOf(before, merged, place.part) : merged;
+  const patched = patchObject(before, { type, body, title });
+  if (patched.kind === "failure") return patched;
+  const { draft } = patched;
+  // Labels and annotations may be patched at both paths.
+  const { metadata } = draft;
+  const whole = hasStatus(resource) ? { ...partOf(before, draft, place.part), metadata } : draft;
   return { kind: "written", status: 200, body: store.put(resource, keyOf(place, name), whole) };
-}
-
-function mergePatch(before: unknown, given: unknown): unknown {
-  if (!isObject(given)) return given;
-  const merged: Record<string, unknown> = { ...(isObject(before) ? before : {}) };
-  for (const [key, value] of Object.entries(given)) {
-    if (value === null) delete merged[key];
-    else merged[key] = mergePatch(merged[key], value);
-  }
-  return merged;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function parseDraft(body: string): KubeDraft | null {
+function parseDraft(body: string, { namespace }: Place): KubeDraft | null {
   try {
     const draft: unknown = JSON.parse(body);
     if (!isObject(draft)) return null;
-    const metadata = isObject(draft.metadata) ? draft.metadata : {};
+    const given = isObject(draft.metadata) ? draft.metadata : {};
+    const metadata = namespace === null ? given : { ...given, namespace };
     return { ...draft, metadata } as unknown as KubeDraft;
   } catch {
     return null;
@@ -198,7 +215,7 @@ export function makeNodes(store: ObjectStore): EmbeddedNodes {
     patch(name, patch) {
       const before = store.read("nodes", name);
       if (before === null) throw new Error(`Cannot patch the node ${name}: there is none`);
-      store.put("nodes", name, mergePatch(before, patch) as KubeDraft);
+      store.put("nodes", name, mergeInto(before, patch) as KubeDraft);
     },
     remove(name) {
       store.remove("nodes", name);

@@ -1,8 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { World } from "../../lib/world.ts";
+import { isEventPath, writeEvent } from "./kubernetes-events.ts";
 import { type Fault, type Faults, makeFaultTable, type RequestKind } from "./kubernetes-faults.ts";
 import { listPage } from "./kubernetes-list.ts";
+import { type EmbeddedPods, makePods } from "./kubernetes-pods.ts";
+import { readQuery, resourceAt } from "./kubernetes-query.ts";
 import { failure, failureOf, notFound } from "./kubernetes-status.ts";
 import { makeObjectStore, type ObjectStore } from "./kubernetes-store.ts";
 import { makeWatches, sendFailure, type Watches } from "./kubernetes-watch.ts";
@@ -19,14 +22,15 @@ export interface SeenRequest {
 }
 
 /**
- * A small HTTP server that speaks enough of the Kubernetes API for a forwarder: nodes, Leases, one
- * namespace.
+ * A small HTTP server that speaks enough of the Kubernetes API for a forwarder: nodes, pods,
+ * Leases, namespaces.
  */
 export interface EmbeddedKubernetes {
   readonly url: string;
   /** A kubeconfig for it, with a token. */
   readonly kubeconfig: string;
   readonly nodes: EmbeddedNodes;
+  readonly pods: EmbeddedPods;
   readonly faults: Faults;
   readonly store: ObjectStore;
   /** The newest requests, oldest first. */
@@ -68,7 +72,7 @@ export async function startEmbeddedKubernetes(
 ): Promise<EmbeddedKubernetes> {
   const { world } = options;
   const store = makeObjectStore(world, { firstRevision: options.firstRevision ?? 1n });
-  for (const name of ["default", "kube-system"]) {
+  for (const name of ["default", "kube-public", "kube-system"]) {
     store.put("namespaces", name, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
   }
   const serving: Serving = {
@@ -84,7 +88,7 @@ export async function startEmbeddedKubernetes(
   const listener = listen(server, { port: options.port ?? 0, sockets: serving.sockets });
   const url = `http://${HOST}:${await listener.accept()}`;
   const { add, clear } = serving.faults;
-  const { close: closeWatches, write, silence, shred } = serving.watches;
+  const { close: closeWatches, write, silence, freeze, shred } = serving.watches;
   const { cut, refuse } = listener;
   const accept = async () => {
     await listener.accept();
@@ -93,8 +97,9 @@ export async function startEmbeddedKubernetes(
     url,
     kubeconfig: kubeconfigOf(url, serving.token),
     nodes: makeNodes(store),
+    pods: makePods(store),
     store,
-    faults: { add, clear, cut, closeWatches, write, silence, shred, refuse, accept },
+    faults: { add, clear, cut, closeWatches, write, silence, freeze, shred, refuse, accept },
     requests: () => serving.seen,
     rotateToken() {
       serving.token = `embedded-${Number(serving.token.split("-")[1]) + 1}`;
@@ -173,16 +178,22 @@ async function serve(
     sendFailure(response, failureOf(401, null));
     return;
   }
-  const fault = serving.faults.take(kind);
+  const whole = `${pathname}?${decodeURIComponent(searchParams.toString())}`;
+  const fault = serving.faults.take(kind, whole);
   if (fault !== null && fault.kind !== "lose-reply") {
     suffer(fault, request, response);
     return;
   }
-  if (kind === "watch") {
-    serving.watches.open(searchParams, response);
+  const place = kind === "watch" || kind === "pods-watch" ? resourceAt(pathname) : null;
+  if (place !== null) {
+    const query = readQuery(place, searchParams);
+    if ("status" in query) sendFailure(response, query);
+    else serving.watches.open(query, searchParams, response);
     return;
   }
-  const written = answer(serving.store, { kind, method, pathname, query: searchParams, body });
+  const type = request.headers["content-type"] ?? "";
+  const asked = { kind, method, pathname, query: searchParams, type, body };
+  const written = answer(serving.store, asked);
   if (fault !== null) {
     request.socket.destroy();
     return;
@@ -195,11 +206,15 @@ async function serve(
 }
 
 function kindOf(method: string, path: string, query: URLSearchParams): RequestKind {
-  if (path === "/api/v1/nodes" && method === "GET") {
-    if (query.get("watch") === "true" || query.get("watch") === "1") return "watch";
-    return query.has("continue") ? "page" : "list";
+  const resource = resourceAt(path)?.resource;
+  if (resource !== undefined && method === "GET") {
+    const isWatch = query.get("watch") === "true" || query.get("watch") === "1";
+    const step = isWatch ? "watch" : query.has("continue") ? "page" : "list";
+    return resource === "nodes" ? step : `pods-${step}`;
   }
   if (path.startsWith("/apis/coordination.k8s.io/v1/")) return "lease";
+  if (isEventPath(path)) return "event";
+  if (/^\/api\/v1\/namespaces\/[^/]+\/pods(\/|$)/.test(path)) return "pod";
   if (path.startsWith("/api/v1/namespaces/")) return "namespace";
   return path.startsWith("/api/v1/nodes") ? "node" : "other";
 }
@@ -211,12 +226,16 @@ function answer(
     readonly method: string;
     readonly pathname: string;
     readonly query: URLSearchParams;
+    readonly type: string;
     readonly body: string;
   },
 ): Written {
-  const { kind, method, pathname, query, body } = request;
-  if (kind === "list" || kind === "page") {
-    const page = listPage(store, query);
+  const { kind, method, pathname, query, type, body } = request;
+  const place = method === "GET" ? resourceAt(pathname) : null;
+  if (place !== null) {
+    const asked = readQuery(place, query);
+    if ("status" in asked) return { kind: "failure", failure: asked };
+    const page = listPage(store, asked, query);
     return page.kind === "page" ? { kind: "written", status: 200, body: page.body } : page;
   }
   if (kind === "namespace" && method === "GET") {
@@ -226,7 +245,9 @@ function answer(
       ? { kind: "failure", failure: notFound("namespaces", name) }
       : { kind: "written", status: 200, body: namespace };
   }
-  if (kind === "lease" || kind === "node") return writeObject(store, { method, pathname, body });
+  if (kind === "event") return writeEvent(store, { method, pathname, type, body });
+  if (kind === "lease" || kind === "node" || kind === "pod")
+    return writeObject(store, { method, pathname, type, body });
   const message = "the server could not find the requested resource";
   return { kind: "failure", failure: failure(404, "NotFound", { message }) };
 }

@@ -1,5 +1,6 @@
-import type { ClusterAuth } from "../config.ts";
+import type { ClusterAuth, ServiceAccountAuth } from "../config.ts";
 import { type Cidr, sortCidrs } from "../core/cidr.ts";
+import { discoveryUrl, opensMore } from "../core/issuer.ts";
 import type { Bounds, Cluster, Widest } from "../core/list.ts";
 import type { Path, Reader } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
@@ -25,7 +26,11 @@ export function parseCluster(name: string, raw: unknown, reader: Reader): Parsed
     refuseUnlimitedPublic(raw, at, reader);
   }
   const signature = parsed?.auth?.signature ?? null;
-  const auth = { signature: signature === null ? null : { keys: [...new Set(signature.keys)] } };
+  const serviceAccount = parsed?.auth?.serviceAccount ?? null;
+  const auth: ClusterAuth = {
+    serviceAccount: serviceAccount === null ? null : readServiceAccount(serviceAccount),
+    signature: signature === null ? null : { keys: [...new Set(signature.keys)] },
+  };
   if (parsed === null) return { name, cluster: null, auth };
   const cluster: Cluster = {
     name,
@@ -51,18 +56,71 @@ export function boundsOf(parsed: readonly (Cidr | "public")[]): Bounds {
   return cidrs.length < parsed.length ? "public" : sortCidrs(cidrs);
 }
 
+function readServiceAccount({
+  jwks,
+  ...rule
+}: Omit<ServiceAccountAuth, "keys"> & { readonly jwks: string | object }): ServiceAccountAuth {
+  if (typeof jwks !== "string") {
+    return { ...rule, keys: { kind: "inline", text: JSON.stringify(jwks) } };
+  }
+  const isDiscovered = jwks === "discover";
+  return {
+    ...rule,
+    keys: isDiscovered ? { kind: "discover" } : { kind: "reference", reference: jwks },
+  };
+}
+
 function refuseWeakAuth(raw: Readonly<Record<string, unknown>>, at: Path, reader: Reader): void {
   const auth = recordOf(raw.auth);
   if (auth.serviceAccount !== undefined) {
-    const message =
-      'Cannot use serviceAccount: service-account tokens are not supported yet; use "signature"';
-    reader.add([...at, "auth", "serviceAccount"], message);
+    refuseWeakTokens(recordOf(auth.serviceAccount), [...at, "auth", "serviceAccount"], reader);
   }
   if (raw.retired === true || Object.keys(auth).length > 0) return;
   const message =
     "Cannot take deliveries without proof: no method is given; write signature: { keys: " +
-    '["env:NAME"] }, or retired: true';
+    '["env:NAME"] } or serviceAccount: { issuer, audience, subject, jwks }, or retired: true';
   reader.add([...at, "auth"], message);
+}
+
+function refuseWeakTokens(
+  { issuer, audience, jwks }: Readonly<Record<string, unknown>>,
+  at: Path,
+  reader: Reader,
+): void {
+  if (typeof issuer !== "string") return;
+  if (jwks === "discover") {
+    try {
+      discoveryUrl(issuer);
+    } catch (error) {
+      reader.add([...at, "issuer"], error instanceof Error ? error.message : "Cannot use it");
+    }
+  }
+  if (typeof audience !== "string" || !opensMore(audience, { issuer, server: null })) return;
+  const message =
+    "Cannot use this audience: tokens for it open the API server or a cloud account, too, and " +
+    "must not leave the cluster; write the receiver's own URL, and ask the projected volume for it";
+  reader.add([...at, "audience"], message);
+}
+
+/** Issuer, audience and subject name the cluster, so no two may have the same. */
+export function refuseSharedTokens(
+  clusters: readonly (readonly [string, unknown])[],
+  reader: Reader,
+): void {
+  const first = new Map<string, string>();
+  for (const [cluster, raw] of clusters) {
+    const given = recordOf(recordOf(raw).auth).serviceAccount;
+    if (given === undefined) continue;
+    const { issuer, audience, subject } = recordOf(given);
+    const key = JSON.stringify([issuer, audience, subject]);
+    const other = first.get(key) ?? cluster;
+    first.set(key, other);
+    if (other === cluster) continue;
+    const message =
+      `Cannot tell clusters "${other}" and "${cluster}" apart: issuer, audience and subject are ` +
+      "the same; give each its own audience";
+    reader.add(["clusters", cluster, "auth", "serviceAccount"], message);
+  }
 }
 
 function refuseUnlimitedPublic(

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { type Cidr, familyOf, parseAddress, parseCidr, prefixLengthOf } from "../core/cidr.ts";
 import { alibabaSubnetShape, awsSubnetShape } from "../sources/subnet-shape.ts";
+import { ossShape, s3Shape } from "../stores/settings.ts";
 import { familyShape } from "../targets/settings.ts";
 import { shownText } from "./problems.ts";
 
@@ -172,16 +173,53 @@ export const storeShapes = {
       path: z.string().min(1).describe("Folder, relative to this file"),
     })
     .describe("A folder; for one machine"),
+  s3: s3Shape,
+  oss: ossShape,
 } as const;
+
+const KEY_SET_KEYS_MAX = 64;
+const KEY_SET_PLACE = /^(discover|env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
+const ISSUER_CHARACTERS_MAX = 1_024;
+/** Compared to the letter, so what nobody can see must not be in it. */
+const claimShape = z
+  .string()
+  .max(ISSUER_CHARACTERS_MAX)
+  .regex(/^[\x21-\x7e]+$/, {
+    error: "Cannot use this text: expected visible ASCII without blanks, as the cluster writes it",
+  });
 
 const serviceAccountShape = z
   .strictObject({
-    issuer: z.string().min(1),
-    audience: z.string().min(1),
-    subject: z.string().min(1),
-    jwks: z.unknown(),
+    issuer: claimShape.describe("The cluster's issuer to the letter, a slash at the end included"),
+    audience: claimShape.describe("What tokens are asked for, as the receiver's own URL"),
+    subject: z
+      .string()
+      .regex(
+        /^system:serviceaccount:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?:[a-z0-9][a-z0-9.-]{0,252}$/,
+        {
+          error: ({ input }) =>
+            `Cannot use subject ${shownText(String(input))}: write it like ` +
+            '"system:serviceaccount:NAMESPACE:NAME"',
+        },
+      )
+      .describe("The forwarder's service account"),
+    jwks: z
+      .union([
+        z.string().regex(KEY_SET_PLACE, {
+          error: ({ input }) =>
+            `Cannot take the keys from ${shownText(String(input))}: write "discover", ` +
+            '"file:PATH" or "env:NAME"',
+        }),
+        z.looseObject({
+          keys: z.array(z.looseObject({})).min(1).max(KEY_SET_KEYS_MAX),
+        }),
+      ])
+      .describe(
+        'Public keys of the issuer: "discover", or pinned: "file:PATH", "env:NAME" or the JSON ' +
+          "Web Key Set itself",
+      ),
   })
-  .describe("Projected service-account token. Not supported yet");
+  .describe("Projected service-account token");
 
 const authShape = z
   .strictObject({
@@ -326,10 +364,13 @@ export const sourceShapes = {
           error: ({ input }) =>
             `Cannot use namespace ${JSON.stringify(input)}: no namespace of Kubernetes is like it`,
         }),
-        labels: labelsShape.describe("Labels that a pod must have; {} is every pod"),
+        labels: labelsShape.describe("Labels that a pod must have, all of them; {} is every pod"),
       }),
     })
-    .describe("Addresses of a cluster's pods. Not supported yet"),
+    .describe(
+      "Addresses of a cluster's pods, for networks in which pods keep theirs; its bounds must " +
+        "name the pods' networks",
+    ),
   static: z
     .strictObject({ static: z.array(cidrShape).min(1).max(STATIC_CIDRS_MAX) })
     .describe("Addresses that are always on the list"),

@@ -43,15 +43,7 @@ export function parseSource(raw: unknown, at: Path, context: SourceContext): Sou
   }
   if (given.subnets !== undefined) return parseSubnets(raw, at, reader);
   if (given.dns !== undefined) return parseDns(raw, at, reader);
-  if (given.pods !== undefined) {
-    // The message and the core know pods; the forwarder does not send them yet, and a list that
-    // waits for it for ever must not look like a working one.
-    const message =
-      "Cannot take members from pods: they are not supported yet; list the pods' subnet under " +
-      '"subnets"';
-    if (reader.check(sourceShapes.pods, raw, at) !== null) reader.add([...at, "pods"], message);
-    return null;
-  }
+  if (given.pods !== undefined) return parsePods(raw, at, reader);
   const parsed = reader.check(sourceShapes.nodes, raw, at);
   if (parsed === null) return null;
   return {
@@ -60,6 +52,19 @@ export function parseSource(raw: unknown, at: Path, context: SourceContext): Sou
     labels: sortKeys(parsed.nodes),
     addresses: [...new Set(parsed.addresses)].toSorted(),
   };
+}
+
+function parsePods(raw: unknown, at: Path, reader: Reader): Source | null {
+  const { pods } = recordOf(raw);
+  // As the forwarder's own setting has it.
+  if (typeof pods === "string") {
+    const example = "{ namespace: pay, labels: { app: api } }";
+    return refuseText(pods, { at: [...at, "pods"], reader, example });
+  }
+  const parsed = reader.check(sourceShapes.pods, raw, at);
+  if (parsed === null) return null;
+  const { namespace, labels } = parsed.pods;
+  return { kind: "pods", cluster: parsed.cluster, namespace, labels: sortKeys(labels) };
 }
 
 function sortKeys(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

@@ -67,7 +67,11 @@ export function heardAt(snapshot: AdmittedSnapshot): Instant {
 
 /**
  * A pinned uid decides alone. Without one, a name belongs to whoever spoke last under it until it
- * has been silent for `staleAfterMs`; then a rebuilt cluster takes over.
+ * has delivered nothing for `staleAfterMs`; then a rebuilt cluster takes over.
+ *
+ * The age of what it delivered plays no part: a forwarder that is denied one namespace's pods, or
+ * whose API server is away, speaks on with an old truth, and its nodes are alive. Whether something
+ * may be removed for want of news is another question, and `heardAt` answers that one.
  */
 function refuseStranger(
   held: AdmittedSnapshot | null,
@@ -89,11 +93,11 @@ function refuseStranger(
     );
   }
   if (held === null || held.clusterUid === snapshot.clusterUid) return null;
-  const silentMs = now - heardAt(held);
+  const silentMs = now - held.receivedAt;
   if (silentMs > cluster.staleAfterMs) return null;
   return refuse(
     `Cannot admit cluster ${snapshot.clusterUid} as "${cluster.name}": ` +
-      `${held.clusterUid} was heard ${Math.max(0, Math.round(silentMs / 1000))} s ago; ` +
+      `${held.clusterUid} delivered ${Math.max(0, Math.round(silentMs / 1000))} s ago; ` +
       "give one of them its own name, or stop the old one and wait",
   );
 }

@@ -6,6 +6,7 @@ import { type Membership, membersOf, type Snapshots, selectsNode } from "./membe
 import type { Traits } from "./observation.ts";
 import type { Instant, Slot } from "./record.ts";
 import type { ListReport } from "./report.ts";
+import { maySelectNode } from "./scope.ts";
 import type { AdmittedSnapshot } from "./snapshot.ts";
 
 const AGAIN_MAX_S = 300;
@@ -31,6 +32,8 @@ export interface Readiness {
  * Who may take pods, from the records and the stored snapshot alone. A node with a refused, a
  * missing or a shadowed address is not ready; an address of a family that no target of the list
  * holds does not hold it back, but at least one of its addresses must be on every gating list.
+ * Where a gating list may select a node, by a label that its forwarder was not told to send, the
+ * node waits: it is neither ready nor unlisted.
  */
 export function readinessOf(
   snapshot: AdmittedSnapshot,
@@ -52,6 +55,7 @@ export function readinessOf(
     const waiting = on.some(
       ({ list, byNode, targets }) => list.gate && !isCovered(byNode.get(node.uid), targets),
     );
+    if (listed.some((list) => list.gate && maySelectNode(list, snapshot, node))) continue;
     if (on.length === 0) unlisted.push(node.uid);
     else if (!waiting) ready.push(node.uid);
   }

@@ -1,11 +1,15 @@
+import { addressSet } from "./aggregate.ts";
+import type { Cidr } from "./cidr.ts";
 import { digestOf } from "./digest.ts";
+import { desiredEntries } from "./entries.ts";
 import { clustersOf, type List, type Policy, type Source } from "./list.ts";
 import type { Membership } from "./members.ts";
+import type { Traits } from "./observation.ts";
 import { outsideKey } from "./outside.ts";
 import { REMOVED_MEMORY_MS } from "./plan.ts";
-import type { Instant, Slot } from "./record.ts";
+import type { Clocks, Instant, Slot } from "./record.ts";
 import type { ListReport, TargetErrorKind } from "./report.ts";
-import { isMissingMembers, type Voice } from "./voice.ts";
+import { isMissingMembers, isUnsaid, type Voice } from "./voice.ts";
 
 /** A resync reads every target at least this often, whatever its record says. */
 const CHECK_INTERVAL_MS = 300_000;
@@ -105,6 +109,29 @@ export function isDue(slot: Slot | null, question: DueQuestion): boolean {
   if (!question.removes) return false;
   if (Math.abs(question.now - slot.checkedAt) >= CHECK_INTERVAL_MS) return true;
   return departureIsDue(slot, question);
+}
+
+/**
+ * The clocks of a slot that go on, by what is known without a look at its target. What is wanted
+ * again loses its clock also while the target is left alone or does not answer: or it would go
+ * without any grace when it leaves once more before somebody looked.
+ */
+export function runningClocks(
+  { unwanted, entries }: Pick<Slot, "unwanted" | "entries">,
+  known: {
+    readonly membership: Membership;
+    readonly policy: Policy;
+    readonly traits: Traits;
+  },
+): Clocks {
+  const { membership, policy, traits } = known;
+  const clocks = Object.entries(unwanted);
+  if (clocks.length === 0) return unwanted;
+  if (membership.voices.some(isUnsaid)) return {};
+  const owned = addressSet(Object.keys({ ...entries, ...unwanted }) as Cidr[]);
+  const options = { policy, traits, wantedSince: entries, owned };
+  const wanted = addressSet(desiredEntries(membership.members, options).cidrs);
+  return Object.fromEntries(clocks.filter(([cidr]) => !wanted.covers(cidr as Cidr)));
 }
 
 // A time further away than any backoff was written by a clock that ran ahead.

@@ -28,8 +28,9 @@ export interface Member {
   readonly cidr: Cidr;
   /** Null for static members and those of outside sources. */
   readonly cluster: string | null;
-  /** Name of the node, the pod or the outside source. */
+  /** Name of the node, of the pod with its namespace before a slash, or of the outside source. */
   readonly node: string | null;
+  /** Of a node; null for everybody else, so that no other member ever makes a node ready. */
   readonly uid: string | null;
 }
 
@@ -161,7 +162,7 @@ function clusterMembers(
     .filter((pod) => pod.namespace === source.namespace && matchesLabels(source.labels, pod.labels))
     .flatMap((pod) => {
       const node = `${pod.namespace}/${pod.name}`;
-      return pod.addresses.map((cidr) => ({ cidr, cluster, node, uid: pod.uid }));
+      return pod.addresses.map((cidr) => ({ cidr, cluster, node, uid: null }));
     });
 }
 

@@ -1,6 +1,12 @@
 import type { List } from "./list.ts";
 import type { WithheldReason } from "./report.ts";
-import { type ClusterVoice, isMissingMembers, type SourceVoice, type Voice } from "./voice.ts";
+import {
+  type ClusterVoice,
+  isMissingMembers,
+  isUnsaid,
+  type SourceVoice,
+  type Voice,
+} from "./voice.ts";
 
 /*
  * What is said where somebody who gives members to a list does not.
@@ -14,7 +20,10 @@ export interface Silence {
 
 /** The first who is silent, as the reason why so many entries stay; null when all were heard. */
 export function silenceOf(list: List, voices: readonly Voice[], count: number): Silence | null {
-  const what = `Cannot remove ${count} entries from "${list.name}"`;
+  return silenceAmong(voices, `Cannot remove ${count} entries from "${list.name}"`);
+}
+
+function silenceAmong(voices: readonly Voice[], what: string): Silence | null {
   for (const voice of voices) {
     if (voice.kind === "heard" || voice.kind === "retired") continue;
     return "cluster" in voice ? clusterSilence(voice, what) : sourceSilence(voice, what);
@@ -40,13 +49,7 @@ export function missingOf(list: List, voices: readonly Voice[]): Silence | null 
 /** The first who has not said yet what it has for the list; null when all have. */
 export function unheardOf(list: List, voices: readonly Voice[]): Silence | null {
   const what = `Cannot begin "${list.name}" with a part of it`;
-  for (const voice of voices) {
-    if (voice.kind === "heard" || voice.kind === "retired" || voice.kind === "stale") continue;
-    if ("cluster" in voice) return clusterSilence(voice, what);
-    // What was read once counts, whatever failed since; what the list may not hold does not.
-    if (voice.heardAt === null || voice.refused) return sourceSilence(voice, what);
-  }
-  return null;
+  return silenceAmong(voices.filter(isUnsaid), what);
 }
 
 function clusterSilence(

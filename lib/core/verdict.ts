@@ -16,6 +16,7 @@ import {
   type WithheldReason,
 } from "./report.ts";
 import { missingOf, type Silence, silenceOf, unheardOf } from "./silence.ts";
+import { isUnsaid } from "./voice.ts";
 
 /** How far back guard (b) remembers. */
 const SIZES_MEMORY_MS = 3_600_000;
@@ -79,13 +80,9 @@ export function judge(question: Case): Verdict {
     full,
   });
   const plan = beginningOf(question, planned);
-  const keepsSurplus = list.removal.policy === "add-only";
-  const unwanted = keepsSurplus
-    ? {}
-    : {
-        ...nextClocks(memory?.unwanted, [...plan.unwanted, ...plan.late], now),
-        ...heldBack(plan, now),
-      };
+  const leaving = leavingOf(question, plan);
+  // What has no clock begins its time when it is looked at again.
+  const unwanted = isAnyUnsaid(question) ? {} : leaving;
   const sizes = nextSizes(memory?.sizes ?? [], plan.size, now);
   const shadowed = new Set<string>(plan.shadowed);
   const usable = plan.covered.filter((cidr) => !shadowed.has(cidr));
@@ -93,7 +90,7 @@ export function judge(question: Case): Verdict {
   const entries = { ...nextClocks(settled, usable, now), ...doubtsOf(question, usable) };
   const departures = judgeDepartures(question, { plan, unwanted, sizes });
   const refused = [...question.membership.refused, ...desired.refused];
-  const report = reportOf(question, { plan, desired, unwanted, entries, departures, refused });
+  const report = reportOf(question, { plan, desired, leaving, entries, departures, refused });
   return { plan, go: departures.go, unwanted, entries, sizes, report };
 }
 
@@ -138,6 +135,25 @@ function nextSizes(sizes: Slot["sizes"], desired: number, now: Instant): Slot["s
   return [...recent.filter((size) => size.desired > desired), { at: now, desired }];
 }
 
+/**
+ * Since when entries are on their way out. While somebody has not said what is theirs, nobody knows
+ * that an entry is unwanted: its time begins, or begins again, when all have said so. Else an
+ * address that went out of sight would go at once when its place is looked at again without it.
+ */
+function leavingOf(question: Case, plan: Plan): Clocks {
+  const { list, memory, now } = question;
+  if (list.removal.policy === "add-only") return {};
+  const clocks = isAnyUnsaid(question) ? {} : memory?.unwanted;
+  return {
+    ...nextClocks(clocks, [...plan.unwanted, ...plan.late], now),
+    ...heldBack(plan, now),
+  };
+}
+
+function isAnyUnsaid({ membership }: Case): boolean {
+  return membership.voices.some(isUnsaid);
+}
+
 interface Departures {
   /** Grace is over and every cluster spoke after it. */
   readonly mayGo: readonly Cidr[];
@@ -156,8 +172,11 @@ function judgeDepartures(
     const since = unwanted[cidr] ?? now;
     return now >= Math.max(graceEnd(list, since), since + settlingOf(question, plan, cidr));
   });
-  const silence = silenceOf(list, membership.voices, over.length);
-  if (silence !== null && over.length > 0) return { mayGo: [], go: [], withheld: silence };
+  // What nobody can tell to be unwanted has no clock, and waits all the same.
+  const waits = list.removal.policy === "sync" && isAnyUnsaid(question);
+  const waiting = waits ? plan.unwanted.length : over.length;
+  const silence = silenceOf(list, membership.voices, waiting);
+  if (silence !== null && waiting > 0) return { mayGo: [], go: [], withheld: silence };
   const mayGo = over.filter(
     (cidr) =>
       plan.removable.has(cidr) &&
@@ -206,7 +225,7 @@ function graceEnd(list: List, since: Instant): Instant {
 interface Found {
   readonly plan: Plan;
   readonly desired: { readonly cidrs: readonly Cidr[]; readonly skipped: number };
-  readonly unwanted: Clocks;
+  readonly leaving: Clocks;
   readonly entries: Clocks;
   readonly departures: Departures;
   readonly refused: readonly Refusal[];
@@ -230,7 +249,7 @@ function reportOf(question: Case, found: Found): ListReport {
     orphaned: plan.orphaned,
     add: plan.missing,
     remove: departures.mayGo,
-    leaving: Object.entries(found.unwanted)
+    leaving: Object.entries(found.leaving)
       .filter(([cidr]) => !mayGo.has(cidr))
       .map(([cidr, since]) => ({
         cidr,
@@ -276,7 +295,7 @@ function reasonOf(
     const message = `${departures.go.length} entries of ${name} leave at the next resync`;
     return { reason: "grace", message };
   }
-  const leaving = Object.keys(found.unwanted).length;
+  const leaving = Object.keys(found.leaving).length;
   if (leaving > 0) {
     return { reason: "grace", message: `${leaving} entries of ${name} leave after their grace` };
   }

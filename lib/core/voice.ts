@@ -1,18 +1,11 @@
 import { heardAt } from "./admission.ts";
-import {
-  type Cluster,
-  clusterOf,
-  clustersOf,
-  type List,
-  matchesLabels,
-  outsidesOf,
-} from "./list.ts";
+import { type Cluster, clusterOf, clustersOf, type List, outsidesOf } from "./list.ts";
 import type { MembersOptions, Snapshots } from "./members.ts";
 import { type OutsideSource, outsideKey, outsideName } from "./outside.ts";
 import { type SourceReading, staleAfterMs } from "./reading.ts";
 import type { Instant } from "./record.ts";
 import type { Refusal } from "./report.ts";
-import type { Scope } from "./snapshot.ts";
+import { missingSettings } from "./scope.ts";
 
 /**
  * What is known of one cluster or outside source of a list. Everything but `heard` and `retired`
@@ -55,6 +48,16 @@ export function isMissingMembers(voice: Voice): boolean {
 }
 
 /**
+ * Whether it has not said what it has for the list, so that members may be missing which it gave
+ * before. One that is stale, or failed after a good answer, still gives what it said last.
+ */
+export function isUnsaid(voice: Voice): boolean {
+  if (voice.kind === "heard" || voice.kind === "retired" || voice.kind === "stale") return false;
+  // What was read once counts, whatever failed since; what the list may not hold does not.
+  return "cluster" in voice || voice.heardAt === null || voice.refused === true;
+}
+
+/**
  * One for each cluster of a list, in ascending order, then for each outside source. `refused` are
  * the answers of those, by key, of which the list may hold none.
  */
@@ -85,12 +88,13 @@ function clusterVoiceOf(
   if (cluster.retired) return { kind: "retired", cluster: name };
   const snapshot = options.snapshots[name] ?? null;
   if (snapshot === null) return { kind: "not-heard", cluster: name };
+  // Before its age: what an old truth never looked at is not known from it either.
+  const setting = missingSettings(list, name, snapshot.scope);
+  if (setting !== null) return { kind: "out-of-scope", cluster: name, setting };
   const heard = heardAt(snapshot);
   if (options.now - heard > cluster.staleAfterMs) {
     return { kind: "stale", cluster: name, heardAt: heard };
   }
-  const setting = missingSetting(list, name, snapshot.scope);
-  if (setting !== null) return { kind: "out-of-scope", cluster: name, setting };
   return { kind: "heard", cluster: name, receivedAt: snapshot.receivedAt };
 }
 
@@ -144,26 +148,4 @@ function refusedVoice(
     lasting: true,
     refused: true,
   };
-}
-
-/**
- * The forwarder's setting that keeps a list from being answered for, or null when the scope
- * suffices.
- */
-function missingSetting(list: List, cluster: string, scope: Scope): string | null {
-  for (const source of list.sources) {
-    if (source.kind !== "nodes" && source.kind !== "pods") continue;
-    if (source.cluster !== cluster) continue;
-    if (source.kind === "nodes") {
-      const key = Object.keys(source.labels).find((label) => !scope.labels.includes(label));
-      if (key !== undefined) return `KUBE_ALLOWLIST_LABELS must name "${key}"`;
-      continue;
-    }
-    const looked = scope.pods.some(
-      (selector) =>
-        selector.namespace === source.namespace && matchesLabels(selector.labels, source.labels),
-    );
-    if (!looked) return `KUBE_ALLOWLIST_PODS must select the pods of "${source.namespace}"`;
-  }
-  return null;
 }

@@ -163,7 +163,7 @@ test("admit() refuses another cluster while the held one is fresh, before it com
     assert.deepEqual(refused.held, generation(7, 1042));
     assert.match(
       refused.message,
-      /^Cannot admit cluster uid-2 as "prod-eu": uid-1 was heard 0 s ago/,
+      /^Cannot admit cluster uid-2 as "prod-eu": uid-1 delivered 0 s ago/,
     );
   }
 });
@@ -176,11 +176,26 @@ test("admit() lets another cluster take over once the held one is silent, whatev
   assert.equal(kindOf(held, other, { now: START - 5_000 }), "other-cluster");
 });
 
-test("admit() counts silence from the age of the held truth, not from its arrival", () => {
-  const held = admitted({ observedAt: START - 600_000 });
+test("admit() counts silence from the last arrival, however old the truth that came", () => {
   const other = snapshot({ clusterUid: "uid-2" });
-  assert.equal(kindOf(held, other, { now: START + 300_000 }), "other-cluster");
-  assert.equal(kindOf(held, other, { now: START + 300_001 }), "newer");
+  for (const ageMs of [0, 600_000, 22 * 60_000, 1000 * STALE_AFTER_MS]) {
+    const held = admitted({ observedAt: START - ageMs });
+    assert.equal(kindOf(held, other, { now: START + 10_000 }), "other-cluster");
+    assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS }), "other-cluster");
+    assert.equal(kindOf(held, other, { now: START + STALE_AFTER_MS + 1 }), "newer");
+  }
+});
+
+test("admit() leaves a name to a cluster that delivers, though it sees nothing for hours", () => {
+  const other = snapshot({ clusterUid: "uid-2", generation: generation(99, 0) });
+  let held = admitted();
+  for (let beat = 1; beat <= 50; beat += 1) {
+    const now = START + beat * 300_000;
+    assert.equal(kindOf(held, other, { now }), "other-cluster", `after ${beat} heartbeats`);
+    const next = snapshot({ generation: generation(7, 1042 + beat), time: now });
+    assert.equal(kindOf(held, next, { now }), "newer");
+    held = { ...next, receivedAt: now };
+  }
 });
 
 test("admit() refuses the cluster that was taken over from, as long as its successor is fresh", () => {

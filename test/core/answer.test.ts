@@ -4,9 +4,21 @@ import { againAfter, readinessOf } from "../../lib/core/answer.ts";
 import type { List } from "../../lib/core/list.ts";
 import type { Slot } from "../../lib/core/record.ts";
 import { blankReport, type Reason, stateOf } from "../../lib/core/report.ts";
-import type { Node } from "../../lib/core/snapshot.ts";
+import type { Node, Pod } from "../../lib/core/snapshot.ts";
 import { START } from "../virtual-world.ts";
-import { EXTERNAL, GRACE_MS, list, node, policy, snapshot, TRAITS } from "./cases.ts";
+import {
+  API,
+  API_SCOPE,
+  cluster,
+  EXTERNAL,
+  GRACE_MS,
+  list,
+  node,
+  pod,
+  policy,
+  snapshot,
+  TRAITS,
+} from "./cases.ts";
 
 function slot(given: Partial<Slot> & { reason?: Reason | null } = {}): Slot {
   const { reason = null, ...rest } = given;
@@ -36,8 +48,9 @@ function ready(
   nodes: readonly Node[],
   lists: readonly { list: List; slots: (Slot | null)[]; traits?: Partial<typeof TRAITS> }[],
   now = START,
+  pods: readonly Pod[] = [],
 ) {
-  const eu = snapshot(nodes, { scope: { labels: ["pool"], pods: [] } });
+  const eu = snapshot(nodes, { scope: { ...API_SCOPE, labels: ["pool"] }, pods });
   const remembered = new Map(
     lists.map((one) => [
       one.list.name,
@@ -48,7 +61,10 @@ function ready(
     ]),
   );
   return readinessOf(eu, remembered, {
-    policy: policy(lists.map((one) => one.list)),
+    policy: policy(
+      lists.map((one) => one.list),
+      [cluster("eu"), cluster("us")],
+    ),
     snapshots: { eu },
     now,
   });
@@ -102,6 +118,59 @@ test("readinessOf() names nodes that no list selects", () => {
   const pool = list({ sources: [{ ...EXTERNAL, labels: { pool: "payments" } }] });
   const found = ready([node("a", ["203.0.113.1"])], [{ list: pool, slots: [readBack()] }]);
   assert.deepEqual(found, { ready: [], unlisted: ["a"] });
+});
+
+test("readinessOf() makes a node wait for a gating list whose labels nobody sent, unless others contradict", () => {
+  const labels = { pool: "payments" };
+  const nodes = [
+    node("a", ["203.0.113.1"], { labels }),
+    node("b", ["203.0.113.2"]),
+    node("c", ["203.0.113.3"], { labels: { pool: "web", team: "pay" } }),
+    node("d", ["203.0.113.4"], { labels: { team: "web" } }),
+  ];
+  const all = { list: list(), slots: [readBack("203.0.113.0/29")] };
+  const asking = (asked: Readonly<Record<string, string>>, given: Partial<List> = {}) => {
+    const sources = [{ ...EXTERNAL, labels: asked }];
+    return { list: list({ name: "team-db", sources, ...given }), slots: [readBack()] };
+  };
+  // Node c is known to be selected, and is not on the list; of node d it is known that it is not.
+  assert.deepEqual(ready(nodes, [all, asking({ team: "pay" })]), { ready: ["d"], unlisted: [] });
+  assert.deepEqual(ready(nodes, [asking({ team: "pay" })]), { ready: [], unlisted: ["d"] });
+  const both = asking({ pool: "payments", team: "pay" });
+  assert.deepEqual(ready(nodes, [all, both]).ready, ["b", "c", "d"], "only a may be of both");
+  assert.deepEqual(ready(nodes, [both]), { ready: [], unlisted: ["b", "c", "d"] });
+  const optional = asking({ team: "pay" }, { gate: false });
+  assert.deepEqual(ready(nodes, [all, optional]).ready, ["a", "b", "c", "d"]);
+  const us = { ...EXTERNAL, cluster: "us", labels: { team: "pay" } };
+  const elsewhere = { ...all, list: list({ name: "of-both", sources: [EXTERNAL, us] }) };
+  assert.deepEqual(ready(nodes, [all, elsewhere]).ready, ["a", "b", "c", "d"]);
+  const pods = asking({}, { sources: [{ ...API, labels: { team: "pay" } }] });
+  assert.deepEqual(ready(nodes, [all, pods]).ready, ["a", "b", "c", "d"], "pods never gate");
+  // Another of its sources has the node, which is read back; what this one adds nobody knows.
+  const either = asking({}, { sources: [EXTERNAL, { ...EXTERNAL, labels: { team: "pay" } }] });
+  const found = ready(nodes, [{ ...either, slots: [readBack("203.0.113.0/29")] }]);
+  assert.deepEqual(found, { ready: ["c", "d"], unlisted: [] });
+});
+
+test("readinessOf() counts no pod: a list of pods makes no node wait and none listed", () => {
+  const everyPod = { ...API, labels: {} };
+  const pods = { list: list({ name: "pods", sources: [API, everyPod] }), slots: [null] };
+  const nodes = [node("a", ["203.0.113.1"]), node("b", ["203.0.113.2"])];
+  const theirs = [pod("p", ["10.2.0.9"])];
+  assert.deepEqual(ready(nodes, [pods], START, theirs), { ready: [], unlisted: ["a", "b"] });
+  const covered = { list: list(), slots: [readBack("203.0.113.1/32")] };
+  assert.deepEqual(ready(nodes, [covered, pods], START, theirs), { ready: ["a"], unlisted: [] });
+});
+
+test("readinessOf() looks at the nodes of a list that has pods, too, and at their addresses only", () => {
+  const mixed = list({ sources: [EXTERNAL, API] });
+  const nodes = [node("a", ["203.0.113.1"]), node("b", []), node("c", ["203.0.113.3"])];
+  // Neither a refused pod nor one that is not there yet holds a node back; and what a pod has makes
+  // no node ready, were it of the same uid.
+  const theirs = [pod("p", ["192.168.0.9"]), pod("a", ["10.2.0.9"]), pod("b", ["10.2.0.10"])];
+  const slots = [readBack("203.0.113.1/32", "10.2.0.10/32")];
+  const found = ready(nodes, [{ list: mixed, slots }], START, theirs);
+  assert.deepEqual(found, { ready: ["a"], unlisted: [] });
 });
 
 function again(given: Parameters<typeof slot>[0], settleMs = 0, now = START) {

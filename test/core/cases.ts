@@ -4,7 +4,7 @@ import type { Cluster, List, Policy, Removal, Source } from "../../lib/core/list
 import { markerText } from "../../lib/core/marker.ts";
 import type { Observation, ObservedEntry, Traits } from "../../lib/core/observation.ts";
 import type { DnsName, Subnet } from "../../lib/core/outside.ts";
-import type { AdmittedSnapshot, Node } from "../../lib/core/snapshot.ts";
+import type { AdmittedSnapshot, Node, Pod } from "../../lib/core/snapshot.ts";
 import { MEMORY_TRAITS } from "../../lib/targets/memory.ts";
 import { START } from "../virtual-world.ts";
 
@@ -53,6 +53,16 @@ export const EXTERNAL: Extract<Source, { kind: "nodes" }> = {
   addresses: ["ExternalIP"],
 };
 
+export const API: Extract<Source, { kind: "pods" }> = {
+  kind: "pods",
+  cluster: "eu",
+  namespace: "pay",
+  labels: { app: "api" },
+};
+
+/** What a forwarder looked at that was told to follow {@link API}. */
+export const API_SCOPE = { labels: [], pods: [{ namespace: "pay", labels: { app: "api" } }] };
+
 export function list(given: Partial<List> = {}): List {
   return {
     name: "db",
@@ -85,6 +95,18 @@ export function node(uid: string, addresses: readonly string[], given: Partial<N
     labels: {},
     addresses: addresses.map((address) => ({ type: "ExternalIP", address: cidr(address) })),
     podCidrs: [],
+    ...given,
+  };
+}
+
+/** Selected by {@link API}. */
+export function pod(uid: string, addresses: readonly string[], given: Partial<Pod> = {}): Pod {
+  return {
+    uid,
+    namespace: "pay",
+    name: `pod-${uid}`,
+    labels: { app: "api" },
+    addresses: cidrs(...addresses),
     ...given,
   };
 }

@@ -7,6 +7,8 @@ import type { Readings, SourceReading } from "../../lib/core/reading.ts";
 import type { AdmittedSnapshot } from "../../lib/core/snapshot.ts";
 import { START } from "../virtual-world.ts";
 import {
+  API,
+  API_SCOPE,
   cidr,
   cidrs,
   cluster,
@@ -14,6 +16,7 @@ import {
   list,
   NAT,
   node,
+  pod,
   policy,
   SUBNET,
   snapshot,
@@ -138,30 +141,37 @@ test("membersOf() names the forwarder's setting when a list needs a label outsid
   });
 });
 
-test("membersOf() looks at pods only where the forwarder did", () => {
-  const source = { kind: "pods", cluster: "eu", namespace: "pay", labels: { app: "api" } } as const;
-  const api = {
-    uid: "p",
-    namespace: "pay",
-    name: "api-0",
-    labels: { app: "api" },
-    addresses: cidrs("10.2.0.9"),
-  };
-  const wanting = list({ sources: [source] });
-  const looked = (labels: Record<string, string>) =>
-    membership(
-      {
-        eu: snapshot([], {
-          pods: [api],
-          scope: { labels: [], pods: [{ namespace: "pay", labels }] },
-        }),
-      },
-      { list: wanting },
-    );
-  assert.equal(looked({ app: "api" }).voices[0]?.kind, "heard");
-  assert.equal(looked({}).voices[0]?.kind, "heard");
-  assert.equal(looked({ app: "api", tier: "x" }).voices[0]?.kind, "out-of-scope");
-  assert.equal(looked({}).members[0]?.node, "pay/api-0");
+test("membersOf() takes the addresses of the selected pods, named with their namespace", () => {
+  const eu = snapshot([node("a", ["203.0.113.1"])], {
+    scope: API_SCOPE,
+    pods: [
+      pod("p", ["10.2.0.9", "2001:db8::9"]),
+      pod("q", ["10.2.0.10"], { labels: { app: "web" } }),
+      pod("r", ["10.2.0.11"], { namespace: "web" }),
+      pod("s", []),
+      pod("t", ["192.168.0.9"]),
+    ],
+  });
+  const found = membership({ eu }, { list: list({ sources: [API] }) });
+  assert.deepEqual(
+    found.members.map((member) => [member.cidr, member.cluster, member.node]),
+    [
+      ["10.2.0.9/32", "eu", "pay/pod-p"],
+      ["2001:db8::9/128", "eu", "pay/pod-p"],
+    ],
+  );
+  assert.deepEqual(found.refused, [
+    { address: "192.168.0.9", cluster: "eu", node: "pay/pod-t", reason: "out-of-bounds" },
+  ]);
+  assert.equal(found.voices[0]?.kind, "heard");
+});
+
+test("membersOf() says that a cluster was not looked at, however old its truth is", () => {
+  const eu = snapshot([], { pods: [] });
+  const options = { list: list({ sources: [API] }), now: START + 86_400_000 };
+  assert.equal(membership({ eu }, options).voices[0]?.kind, "out-of-scope");
+  const seen = snapshot([], { scope: API_SCOPE });
+  assert.equal(membership({ eu: seen }, options).voices[0]?.kind, "stale");
 });
 
 test("membersOf() counts a retired cluster as heard with no nodes", () => {

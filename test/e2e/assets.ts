@@ -29,6 +29,47 @@ export const MOTO: Asset = {
     "`pip install 'moto[server]==5.2.5'` brings, or run .ci/run",
 };
 
+/** Each of the three is a program of its own, which the product neither needs nor brings. */
+export const OSLS: Asset = {
+  name: "osls",
+  variable: "KUBE_ALLOWLIST_OSLS",
+  executables: (path) => [path],
+  wayOut:
+    "set it to the path of the program osls, which `npm install --prefix FOLDER osls@4.3.1` " +
+    "brings in FOLDER/node_modules/.bin, or run .ci/run",
+};
+
+export const CFN_LINT: Asset = {
+  name: "cfn-lint",
+  variable: "KUBE_ALLOWLIST_CFN_LINT",
+  executables: (path) => [path],
+  wayOut: "set it to the path of the program, which `pip install cfn-lint` brings, or run .ci/run",
+};
+
+export const CHECKOV: Asset = {
+  name: "checkov",
+  variable: "KUBE_ALLOWLIST_CHECKOV",
+  executables: (path) => [path],
+  wayOut: "set it to the path of the program, which `pip install checkov` brings, or run .ci/run",
+};
+
+/** Both run a check of their own program; `.ci/run` names those that it brings. */
+export const S_YAML_CHECK: Asset = {
+  name: "a check of Serverless Devs files",
+  variable: "KUBE_ALLOWLIST_S_YAML_CHECK",
+  executables: (path) => [path],
+  wayOut: "set it to a program that exits 0 for a sound s.yaml, its only argument, or run .ci/run",
+};
+
+export const TERRAFORM_CHECK: Asset = {
+  name: "a check of Terraform modules",
+  variable: "KUBE_ALLOWLIST_TERRAFORM_CHECK",
+  executables: (path) => [path],
+  wayOut:
+    "set it to a program that runs fmt, validate and test in a module, its first argument, with " +
+    "schemas for its providers (SOURCE=FILE), or run .ci/run",
+};
+
 /** The value of the asset's variable, or a sentence that says what is missing and a way out. */
 export function findAsset(
   asset: Asset,

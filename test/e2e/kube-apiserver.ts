@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
@@ -34,8 +34,11 @@ export interface KubeApiserver {
   readonly kubeconfig: string;
   /** Path of a kubeconfig with this token, and another port where a proxy stands between. */
   kubeconfigFor(token: string, options?: { readonly port?: number }): string;
-  /** JSON in and out, as administrator; PATCH merges. Rejects from 400 on: {@link KubeApiError}. */
-  request<T>(method: string, path: string, body?: unknown): Promise<T>;
+  /**
+   * JSON in and out, as administrator; PATCH merges unless `type` says otherwise. Rejects from 400
+   * on: {@link KubeApiError}.
+   */
+  request: Request;
   /** Creates a node together with its status, and returns its uid. */
   createNode(node: KubeNode): Promise<string>;
   updateNodeStatus(name: string, addresses: readonly NodeAddress[]): Promise<void>;
@@ -49,6 +52,10 @@ export interface KubeApiserver {
   resume(): void;
   /** Forgets old versions in etcd; a watch from before is told 410 after the next restart. */
   compact(): Promise<void>;
+  /** Keeps a copy of all that etcd holds; both servers are down for a moment. */
+  backup(): Promise<void>;
+  /** Puts the copy back, as an administrator does who restores etcd, and starts both again. */
+  restore(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -89,7 +96,12 @@ export async function startKubeApiserver(
   }
 }
 
-type Request = <T>(method: string, path: string, body?: unknown) => Promise<T>;
+export type Request = <T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  options?: { readonly type?: string },
+) => Promise<T>;
 
 interface Parts {
   readonly folder: string;
@@ -135,12 +147,37 @@ function asKubeApiserver(parts: Parts): KubeApiserver {
     pause: () => server.child.kill("SIGSTOP"),
     resume: () => server.child.kill("SIGCONT"),
     compact: () => compactEtcd(etcd.url),
+    backup: () =>
+      whileDown(parts, kube, () => {
+        rmSync(`${etcd.folder}-backup`, { recursive: true, force: true });
+        cpSync(etcd.folder, `${etcd.folder}-backup`, { recursive: true });
+      }),
+    restore: () =>
+      whileDown(parts, kube, () => {
+        rmSync(etcd.folder, { recursive: true });
+        cpSync(`${etcd.folder}-backup`, etcd.folder, { recursive: true });
+      }),
     async stop() {
       await server.child.stop();
       await etcd.child.stop();
     },
   };
   return kube;
+}
+
+/** Does something to etcd's files, which are whole only while it does not run. */
+async function whileDown(
+  { server, etcd, start }: Parts,
+  kube: KubeApiserver,
+  work: () => void,
+): Promise<void> {
+  server.child.kill("SIGKILL");
+  await server.child.exited;
+  await etcd.child.stop();
+  work();
+  etcd.child = await etcd.start();
+  server.child = await start();
+  await ready(kube, server.child);
 }
 
 function nodeVerbs(
@@ -185,14 +222,20 @@ async function ready(kube: KubeApiserver, child: Child): Promise<void> {
 
 interface Etcd {
   readonly url: string;
-  readonly child: Child;
+  /** With all that it holds. */
+  readonly folder: string;
+  /** The process of now: another one after a restart. */
+  child: Child;
+  /** Starts it again on the same ports, and waits until it is healthy. */
+  readonly start: () => Promise<Child>;
 }
 
 async function startEtcd(program: string, folder: string): Promise<Etcd> {
   const url = `http://127.0.0.1:${await freePort()}`;
   const peer = `http://127.0.0.1:${await freePort()}`;
+  const held = join(folder, "etcd");
   const flags = [
-    `--data-dir=${join(folder, "etcd")}`,
+    `--data-dir=${held}`,
     // Nothing here has to survive the machine.
     "--unsafe-no-fsync",
     "--log-level=warn",
@@ -202,19 +245,22 @@ async function startEtcd(program: string, folder: string): Promise<Etcd> {
     `--initial-advertise-peer-urls=${peer}`,
     `--initial-cluster=default=${peer}`,
   ];
-  const child = await startChild(program, flags, {
-    env: { PATH: process.env.PATH ?? "", HOME: folder },
-    folder,
-  });
-  try {
-    const healthy = () => fetch(`${url}/health`).then((answer) => answer.ok);
-    const hopeless = () => (child.exit() ? `etcd ended: ${child.output().slice(-3_000)}` : null);
-    await eventually("etcd is healthy", healthy, { withinMs: READY_WITHIN_MS, hopeless });
-  } catch (error) {
-    await child.stop();
-    throw error;
-  }
-  return { url, child };
+  const start = async () => {
+    const child = await startChild(program, flags, {
+      env: { PATH: process.env.PATH ?? "", HOME: folder },
+      folder,
+    });
+    try {
+      const healthy = () => fetch(`${url}/health`).then((answer) => answer.ok);
+      const hopeless = () => (child.exit() ? `etcd ended: ${child.output().slice(-3_000)}` : null);
+      await eventually("etcd is healthy", healthy, { withinMs: READY_WITHIN_MS, hopeless });
+      return child;
+    } catch (error) {
+      await child.stop();
+      throw error;
+    }
+  };
+  return { url, folder: held, child: await start(), start };
 }
 
 function apiserverFlags(options: {
@@ -292,9 +338,15 @@ function makeRequest(options: {
   readonly token: string;
 }): Request {
   const { folder, port, token } = options;
-  return async <T>(method: string, path: string, body?: unknown) => {
+  return async <T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    options: { readonly type?: string } = {},
+  ) => {
     const text = body === undefined ? "" : JSON.stringify(body);
-    const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
+    const usual = method === "PATCH" ? "application/merge-patch+json" : "application/json";
+    const { type = usual } = options;
     const outgoing = httpsRequest({
       host: "127.0.0.1",
       port,

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import type { ListReport } from "../../lib/core/report.ts";
 import type { Generation } from "../../lib/core/snapshot.ts";
+import { apply, kustomizeFolder, objectsOf } from "./apply.ts";
 import { freePort, temporaryFolder } from "./child.ts";
 import { eventually } from "./eventually.ts";
 import type { KubeApiserver } from "./kube-apiserver.ts";
@@ -174,7 +175,7 @@ export interface Receiver {
 
 /** Starts `serve`, and waits until it takes deliveries. A restart passes the port of before. */
 export async function startServe(
-  stage: Stage,
+  stage: Pick<Stage, "config" | "env" | "folder">,
   options: { readonly port?: number } = {},
 ): Promise<Receiver> {
   const port = options.port ?? (await freePort());
@@ -218,11 +219,15 @@ async function openReceiver(program: Program, port: number): Promise<Receiver> {
 
 /** Starts `forward` as it would run in the cluster, but outside. */
 export async function startForwarder(
-  stage: Stage,
+  stage: Pick<Stage, "name" | "folder" | "secretFile">,
   options: {
     readonly receiver: Pick<Receiver, "url">;
     readonly cluster: string;
     readonly kubeconfig: string;
+    /** Another than one of this stage in our namespace. */
+    readonly lease?: string;
+    /** Beside what is given here. */
+    readonly env?: Readonly<Record<string, string>>;
   },
 ): Promise<Program> {
   const args = [
@@ -232,48 +237,41 @@ export async function startForwarder(
     ...["--secret-file", stage.secretFile(options.cluster)],
     ...["--kubeconfig", options.kubeconfig],
     ...["--labels", "pool"],
-    ...["--lease", `${NAMESPACE}/${stage.name}`],
+    ...["--lease", options.lease ?? `${NAMESPACE}/${stage.name}`],
     ...["--heartbeat", "10s"],
   ];
   const folder = join(stage.folder, `forwarder-${options.cluster}`);
   mkdirSync(folder, { recursive: true });
-  return startProgram(args, { folder });
+  return startProgram(args, { folder, env: options.env ?? {} });
 }
 
 /**
- * What an installed forwarder may do and no more, as a service account of a real API server: read
- * nodes, read the uid of kube-system, keep a Lease, write Events. Returns its token.
+ * What an installed forwarder may do, from the manifests that are shipped, and besides keep Leases
+ * of other names, one for each stage. Returns the token of its service account.
  */
 export async function grantForwarder(kube: KubeApiserver): Promise<string> {
   const account = "forwarder";
-  const rbac = "/apis/rbac.authorization.k8s.io/v1";
-  const grant = async (place: string, rules: readonly object[]) => {
-    const role = place === "" ? "ClusterRole" : "Role";
-    const base = place === "" ? rbac : `${rbac}/namespaces/${place}`;
-    const metadata = { name: account };
-    await kube.request("POST", `${base}/${role.toLowerCase()}s`, { metadata, rules });
-    await kube.request("POST", `${base}/${role.toLowerCase()}bindings`, {
-      metadata,
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: role, name: account },
-      subjects: [{ kind: "ServiceAccount", name: account, namespace: NAMESPACE }],
-    });
-  };
-  await kube.request("POST", "/api/v1/namespaces", { metadata: { name: NAMESPACE } });
-  const accounts = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`;
-  await kube.request("POST", accounts, { metadata: { name: account } });
-  await grant("", [
-    { apiGroups: [""], resources: ["nodes"], verbs: ["get", "list", "watch"] },
-    { apiGroups: [""], resources: ["namespaces"], resourceNames: ["kube-system"], verbs: ["get"] },
-  ]);
-  await grant(NAMESPACE, [
+  const rights = objectsOf(kustomizeFolder("base")).filter(
+    ({ kind }) => ["Namespace", "ServiceAccount"].includes(kind) || kind.includes("Role"),
+  );
+  const group = "rbac.authorization.k8s.io";
+  const metadata = { name: "leases-of-stages", namespace: NAMESPACE };
+  const verbs = ["get", "create", "update"];
+  await apply(kube, rights);
+  await apply(kube, [
     {
-      apiGroups: ["coordination.k8s.io"],
-      resources: ["leases"],
-      verbs: ["get", "create", "update"],
+      apiVersion: `${group}/v1`,
+      kind: "Role",
+      metadata,
+      rules: [{ apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs }],
     },
-  ]);
-  await grant("default", [
-    { apiGroups: ["events.k8s.io"], resources: ["events"], verbs: ["create", "patch"] },
+    {
+      apiVersion: `${group}/v1`,
+      kind: "RoleBinding",
+      metadata,
+      roleRef: { apiGroup: group, kind: "Role", name: metadata.name },
+      subjects: [{ kind: "ServiceAccount", name: account, namespace: NAMESPACE }],
+    },
   ]);
   return kube.createToken(NAMESPACE, account);
 }

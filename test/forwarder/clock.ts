@@ -30,6 +30,7 @@ interface Sleeper {
 
 export function manualWorld({ seed = 1 }: { readonly seed?: number } = {}): ManualWorld {
   let now = START;
+  let set = 0;
   let state = seed;
   const sleepers = new Set<Sleeper>();
   const lines: { fields: LogFields; message: string }[] = [];
@@ -46,6 +47,7 @@ export function manualWorld({ seed = 1 }: { readonly seed?: number } = {}): Manu
   };
   return {
     now: () => now,
+    monotonic: () => now - START - set,
     // A linear congruential generator is chance enough for delays and ids.
     random() {
       state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
@@ -57,6 +59,7 @@ export function manualWorld({ seed = 1 }: { readonly seed?: number } = {}): Manu
     lines,
     setClock(byMs) {
       now += byMs;
+      set += byMs;
       for (const sleeper of sleepers) sleeper.at += byMs;
     },
     async advance(ms) {

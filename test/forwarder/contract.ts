@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
 import { type Kube, KubeError, openKube } from "../../forwarder/kube.ts";
 import { makeWorld } from "../../lib/world.ts";
+import { eventContract } from "./contract-events.ts";
+import { patchContract } from "./contract-patch.ts";
+import { podContract } from "./contract-pods.ts";
 
 /** A running API server, embedded or real. */
 export interface Subject {
@@ -92,6 +95,9 @@ export function contract(name: string, start: () => Promise<Subject>): void {
     watchContract(kube);
     leaseContract(kube);
     objectContract(kube);
+    eventContract(kube);
+    patchContract(kube);
+    podContract(kube);
   });
 }
 

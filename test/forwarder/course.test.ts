@@ -13,13 +13,14 @@ import {
 import { manualWorld } from "./clock.ts";
 
 const NOW = 1_000_000;
+const RIGHTS = "get, list and watch on nodes";
 const FOLLOWING: Progress = { ...START, version: "10", next: "resume", relistAt: NOW + 900_000 };
 const RESUME: Step = { kind: "resume", version: "10" };
 const LIST: Step = { kind: "list", streams: true };
 const LIVED: StreamCourse = { opened: true, initial: false, livedMs: 300_000, events: 5 };
 
 function judge(before: Progress, step: Step, end: Ended, course: StreamCourse = LIVED) {
-  return judgeEnd(before, { step, end, course, now: NOW, world: manualWorld() });
+  return judgeEnd(before, { step, end, course, now: NOW, world: manualWorld(), rights: RIGHTS });
 }
 
 test("nextStep() lists consistently at first, when wanted and when it is due", () => {
@@ -95,9 +96,26 @@ test("judgeEnd() lets the watch go on when a list fails that was merely due", ()
   assert.equal(nextStep(progress, { now: NOW, wanted: false }).kind, "resume");
 });
 
-test("judgeEnd() says what to grant when it is forbidden, and tries slowly", () => {
+test("judgeEnd() says what to grant when it is forbidden, and tries slowly when it stays so", () => {
   const refused = { kind: "refused", message: "403", status: 403, retryAfterMs: null } as const;
-  const verdict = judge(FOLLOWING, RESUME, refused, NO_STREAM);
-  assert.match(verdict.message ?? "", /grant get, list and watch on nodes/);
-  assert.ok(verdict.lasting && verdict.delayMs >= 10_000);
+  // A server that has just started has not read its roles yet.
+  const first = judge(FOLLOWING, RESUME, refused, NO_STREAM);
+  assert.match(first.message ?? "", /grant get, list and watch on nodes/);
+  assert.ok(!first.lasting && first.delayMs < 2_000);
+  let { progress } = first;
+  for (const _ of ["second", "third"]) {
+    ({ progress } = judge(progress, RESUME, refused, NO_STREAM));
+  }
+  const fourth = judge(progress, RESUME, refused, NO_STREAM);
+  assert.ok(fourth.lasting && fourth.delayMs >= 10_000);
+});
+
+test("judgeEnd() lists what nothing proves to be current, and goes on watching when that fails", () => {
+  const { progress, delayMs } = judge(FOLLOWING, RESUME, { kind: "unproven" });
+  assert.equal(delayMs, 0);
+  const step = nextStep(progress, { now: NOW, wanted: false });
+  assert.equal(step.kind, "list");
+  const refused = { kind: "refused", message: "busy", status: 503, retryAfterMs: null } as const;
+  const after = judge(progress, step, refused, { ...NO_STREAM, initial: true }).progress;
+  assert.equal(nextStep(after, { now: NOW, wanted: false }).kind, "resume");
 });

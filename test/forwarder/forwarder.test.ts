@@ -39,8 +39,11 @@ function forward(
   const settings: Settings = {
     url: stage.receiver.url,
     cluster: "test",
-    credential: { kind: "keys", keys: [parseSigningKey(SECRET)] },
+    credential: { signing: { kind: "keys", keys: [parseSigningKey(SECRET)] }, tokenFile: null },
     labels: [],
+    pods: [],
+    gate: null,
+    listen: null,
     lease: { kind: "kubernetes", namespace: null, name: "kube-allowlist" },
     heartbeatMs: 300_000,
     proxy: {},
@@ -198,6 +201,25 @@ test("runForwarder() makes one delivery of a burst", async (t) => {
   assert.equal(receiver.held?.changes.length, 100);
 });
 
+test("runForwarder() tells of nodes that join for a second by a handful of deliveries, the first at once", async (t) => {
+  const stage = await stageOf(t);
+  const { world, server, receiver } = stage;
+  forward(t, stage, { settings: memory });
+  await world.until("a delivery", () => receiver.received.length === 1);
+  await world.advance(1_000);
+  const begunAt = world.now();
+  for (let n = 0; n < 50; n += 1) {
+    server.nodes.put(`n${n}`, external(`10.0.0.${n}`));
+    await world.advance(20);
+  }
+  await world.advance(1_000);
+  assert.equal(receiver.addresses().length, 50);
+  const told = receiver.received.slice(1).map(({ at }) => at - begunAt);
+  assert.ok(told.length <= 5, `${told}`);
+  assert.equal(told[0], 10);
+  assert.ok((told.at(-1) ?? 0) <= 1_300, `${told}`);
+});
+
 test("runForwarder() sends no word of heartbeats and readiness, but repeats the truth", async (t) => {
   const stage = await stageOf(t);
   const { world, server, receiver } = stage;
@@ -302,7 +324,7 @@ test("runForwarder() takes a new key from its file, at once after a 401", async 
   t.after(() => rmSync(folder, { recursive: true }));
   const path = join(folder, "key");
   writeFileSync(path, `${SECRET}\n`);
-  const credential = { kind: "secret-file", path } as const;
+  const credential = { signing: { kind: "file", path }, tokenFile: null } as const;
   const { events } = forward(t, stage, { settings: { ...memory, credential } });
   await world.until("an admission", () => receiver.held !== null);
   const secret = `whsec_${Buffer.alloc(32, 8).toString("base64")}`;
@@ -479,6 +501,24 @@ test("runForwarder() goes on when the clock is set back", async (t) => {
   });
 });
 
+test("runForwarder() keeps deliveries apart by no clock of the past, and not at its end", async (t) => {
+  const stage = await stageOf(t);
+  const { world, server, receiver } = stage;
+  const forwarder = forward(t, stage, { settings: memory });
+  const told = (count: number) => () => receiver.addresses().length === count;
+  await world.until("a delivery", () => receiver.held !== null);
+  world.setClock(-5 * MINUTE_MS);
+  server.nodes.put("a", external("203.0.113.1"));
+  await world.until("the first change", told(1), { withinMs: 1_000 });
+  server.nodes.put("b", external("203.0.113.2"));
+  const isSeen = () => forwarder.events.filter(({ kind }) => kind === "seen").length === 2;
+  await world.until("the second change", isSeen, { withinMs: 0 });
+  const endedAt = world.now();
+  await forwarder.stop();
+  assert.ok(told(2)());
+  assert.ok((receiver.received.at(-1)?.at ?? 0) - endedAt < 100);
+});
+
 test("runForwarder() says once a minute, not once a second, that its Lease is out of reach", async (t) => {
   const stage = await stageOf(t);
   stage.server.faults.add("lease", { kind: "status", status: 403 });
@@ -488,4 +528,51 @@ test("runForwarder() says once a minute, not once a second, that its Lease is ou
   const said = stage.world.lines.filter((line) => JSON.stringify(line).includes("lease-failed"));
   assert(tries > 20, `${tries} tries`);
   assert(said.length >= 2 && said.length <= 4, `${said.length} lines for ${tries} tries`);
+});
+
+test("runForwarder() delivers the pods of its selectors beside the nodes, and their changes", async (t) => {
+  const stage = await stageOf(t);
+  const { world, server, receiver } = stage;
+  server.nodes.put("a", external("203.0.113.1"));
+  const labels = { app: "api" };
+  server.pods.put("default/api-0", { addresses: ["10.2.0.1", "2001:db8::1"], labels });
+  const selector = { namespace: "default", labels };
+  forward(t, stage, { settings: { pods: [selector] } });
+  await world.until("a delivery", () => receiver.held !== null, { withinMs: 10_000 });
+  assert.deepEqual(receiver.held?.scope, { labels: [], pods: [selector] });
+  assert.deepEqual(
+    receiver.held?.pods.map(({ name, addresses }) => [name, addresses]),
+    [["api-0", ["10.2.0.1/32", "2001:db8::1/128"]]],
+  );
+  server.pods.patch("default/api-0", { status: { phase: "Failed" } });
+  await world.until("its end", () => receiver.held?.pods.length === 0, { withinMs: 1_000 });
+  const told = receiver.held?.changes.map(({ kind, name }) => `${kind} ${name}`);
+  assert.deepEqual(told, ["pod.removed default/api-0"]);
+  assert.deepEqual(receiver.addresses(), ["203.0.113.1"]);
+});
+
+test("runForwarder() delivers the nodes after a failover though the pods are denied by then", async (t) => {
+  const stage = await stageOf(t);
+  const { world, server, receiver } = stage;
+  server.nodes.put("a", external("203.0.113.1"));
+  server.pods.put("default/api-0", { addresses: ["10.2.0.1"], labels: { app: "api" } });
+  const settings = { pods: [{ namespace: "default", labels: { app: "api" } }] };
+  const first = forward(t, stage, { settings });
+  await world.until("the first", () => receiver.held?.pods.length === 1);
+  const second = forward(t, stage, { settings, world: freezable(world).world });
+  await world.until("it follows", () => second.events.some(({ kind }) => kind === "listed"));
+  for (const on of ["pods-watch", "pods-list"] as const) {
+    server.faults.add(on, { kind: "status", status: 403 });
+  }
+  await first.stop();
+  await world.until("the second", () => receiver.held?.generation.epoch === 2, {
+    withinMs: 10_000,
+  });
+  assert.deepEqual([receiver.held?.scope.pods, receiver.held?.pods], [[], []]);
+  assert.deepEqual(receiver.addresses(), ["203.0.113.1"]);
+  server.faults.clear();
+  await world.until("the pods", () => receiver.held?.pods.length === 1, {
+    withinMs: 2 * MINUTE_MS,
+  });
+  assert.equal(receiver.held?.scope.pods.length, 1);
 });

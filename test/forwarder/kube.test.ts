@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -145,4 +145,46 @@ test("read() asks a slow credential plug-in once, however often it is tried agai
   assert.match(String(patient), /no ExecCredential/);
   assert.doesNotMatch(String(patient), /SECRET/);
   assert.equal(readFileSync(tally, "utf8"), "asked\n");
+});
+
+test("read() forgets a credential plug-in that hangs, and asks another one", async (t) => {
+  const world = manualWorld();
+  const server = await startCluster(t, { world });
+  const folder = mkdtempSync(join(tmpdir(), "kube-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const plugin = join(folder, "plugin");
+  const answer = JSON.stringify({
+    apiVersion: "client.authentication.k8s.io/v1",
+    kind: "ExecCredential",
+    status: { token: "embedded-1" },
+  });
+  const tally = join(folder, "tally");
+  const script = `#!/bin/sh
+[ -e ${tally} ] && echo '${answer}' && exit
+echo asked > ${tally}
+exec sleep 3
+`;
+  writeFileSync(plugin, script, { mode: 0o755 });
+  const exec = {
+    apiVersion: "client.authentication.k8s.io/v1",
+    command: plugin,
+    interactiveMode: "Never",
+  };
+  const text = JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "a",
+    clusters: [{ name: "a", cluster: { server: server.url } }],
+    users: [{ name: "a", user: { exec } }],
+    contexts: [{ name: "a", context: { cluster: "a", user: "a" } }],
+  });
+  const kube = openKube({ kind: "text", text }, { world, proxy: {}, warn: () => undefined });
+  t.after(() => kube.close());
+  const patient = { ...request, timeoutMs: 120_000 };
+  const first = kube.read(NAMESPACE, patient).catch((error: Error) => error.message);
+  while (!existsSync(tally)) await world.advance(10);
+  await world.advance(61_000);
+  assert.match(String(await first), /credential plug-in gave no answer within 60 s/);
+  const second = await kube.read(NAMESPACE, patient);
+  assert.equal((second as { kind: string }).kind, "Namespace");
 });

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { dueAt } from "../../forwarder/delivery.ts";
-import { judgeOutcome, type Outcome, PACE, type Pace, readReply } from "../../forwarder/outcome.ts";
+import {
+  countRaise,
+  judgeOutcome,
+  type Outcome,
+  PACE,
+  type Pace,
+  readReply,
+} from "../../forwarder/outcome.ts";
 import { problemDocument } from "../../lib/wire/protocol.ts";
 import { manualWorld, START } from "./clock.ts";
 
@@ -79,7 +86,7 @@ test("judgeOutcome() backs off from 0.5 to 60 s and never gives up", () => {
 test("judgeOutcome() waits for Retry-After, and at its cap for what cannot heal", () => {
   const busy = judge(PACE, { kind: "unclear", message: "no", retryAfterMs: 90_000 });
   assert.equal(busy.pace.notBefore, START + 90_000);
-  const refused = judge(PACE, { kind: "refused", message: "no" });
+  const refused = judge(PACE, { kind: "refused", message: "no", isOtherCluster: false });
   assert.ok(refused.lasting && refused.pace.notBefore - START >= 30_000);
 });
 
@@ -90,8 +97,9 @@ test("judgeOutcome() raises the epoch three times in ten minutes, then every ten
   const raised: number[] = [];
   while (now < START + 3_600_000) {
     const judgement = judge(pace, stale, now);
-    if (judgement.raiseAbove === 9) raised.push(now - START);
-    pace = judgement.pace;
+    const isRaised = judgement.raiseAbove === 9;
+    if (isRaised) raised.push(now - START);
+    pace = isRaised ? countRaise(judgement.pace, now) : judgement.pace;
     now = Math.max(now + 1_000, pace.notBefore);
   }
   for (const at of raised) {
@@ -99,6 +107,27 @@ test("judgeOutcome() raises the epoch three times in ten minutes, then every ten
     assert.ok(window.length <= 3, `${window.length} in ten minutes`);
   }
   assert.ok(raised.length >= 6);
+});
+
+test("judgeOutcome() counts no raise that could not be done", () => {
+  const stale = { kind: "stale", held: { epoch: 9, sequence: 1 } } as const;
+  let pace = PACE;
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    const judgement = judge(pace, stale, START + attempt * 1_000);
+    assert.equal(judgement.raiseAbove, 9);
+    pace = judgement.pace;
+  }
+});
+
+test("judgeOutcome() counts raises of a clock that was set back since as long ago", () => {
+  const stale = { kind: "stale", held: { epoch: 9, sequence: 1 } } as const;
+  const hour = 3_600_000;
+  let pace = PACE;
+  for (const at of [0, 1_000, 2_000]) pace = countRaise(pace, START + at);
+  assert.equal(judge(pace, stale, START + 3_000).raiseAbove, null);
+  assert.equal(judge(pace, stale, START - 60_000).raiseAbove, null, "a minute back");
+  assert.equal(judge(pace, stale, START - hour).raiseAbove, 9, "an hour back, not an hour's wait");
+  assert.equal(judge(pace, stale, START + hour).raiseAbove, 9);
 });
 
 test("judgeOutcome() reads the credential again at once after the first 401 only", () => {
@@ -110,10 +139,9 @@ test("judgeOutcome() reads the credential again at once after the first 401 only
 
 test("dueAt() lets a burst settle, but not for ever, and never before the backoff ends", () => {
   const quiet = { ...PACE, repeatAt: START + 300_000 };
-  assert.equal(dueAt(quiet, { since: START, last: START }), START + 10);
-  assert.equal(dueAt(quiet, { since: START, last: START + 495 }), START + 500);
-  assert.equal(
-    dueAt({ ...quiet, notBefore: START + 9_000 }, { since: START, last: START }),
-    START + 9_000,
-  );
+  const burst = { since: START, last: START, notBefore: 0 };
+  assert.equal(dueAt(quiet, burst), START + 10);
+  assert.equal(dueAt(quiet, { ...burst, last: START + 495 }), START + 500);
+  assert.equal(dueAt({ ...quiet, notBefore: START + 9_000 }, burst), START + 9_000);
+  assert.equal(dueAt(quiet, { ...burst, notBefore: START + 200 }), START + 200);
 });

@@ -5,6 +5,7 @@ import { gunzipSync } from "node:zlib";
 import { admit } from "../../lib/core/admission.ts";
 import type { AdmittedSnapshot, Snapshot } from "../../lib/core/snapshot.ts";
 import {
+  type Answer,
   type ProblemDocument,
   type ProblemKind,
   parseDelivery,
@@ -14,7 +15,7 @@ import { parseSigningKey, verifyDelivery } from "../../lib/wire/signature.ts";
 import type { ManualWorld } from "./clock.ts";
 
 export const SECRET = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
-const CLUSTER = {
+export const CLUSTER = {
   name: "test",
   bounds: [],
   maxEntries: 1000,
@@ -42,6 +43,8 @@ interface Receiving {
   readonly headers: IncomingMessage["headers"][];
   secrets: readonly string[];
   again: number | null;
+  /** What is answered to a snapshot that is admitted, beside its generation. */
+  verdict: Partial<Pick<Answer, "lists" | "readyNodes" | "unlisted">>;
   mishaps: Mishap[];
   inFlight: number;
   inFlightMax: number;
@@ -55,6 +58,7 @@ export async function startReceiver(t: TestContext, world: ManualWorld) {
     headers: [],
     secrets: [SECRET],
     again: null,
+    verdict: {},
     mishaps: [],
     inFlight: 0,
     inFlightMax: 0,
@@ -145,8 +149,8 @@ function take(
     return;
   }
   const { generation } = snapshot;
-  const { again } = state;
-  const answer = { generation, readyNodes: [], unlisted: [], again, lists: [] };
+  const { again, verdict } = state;
+  const answer = { generation, readyNodes: [], unlisted: [], again, lists: [], ...verdict };
   void world.sleep(mishap?.kind === "slow" ? mishap.ms : 0).then(() => {
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify(answer));

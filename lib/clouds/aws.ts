@@ -3,6 +3,7 @@ import { type PrefixListClient, prefixListClient } from "./aws/prefix-lists.ts";
 import { type SecurityGroupClient, securityGroupClient } from "./aws/security-groups.ts";
 import { type AwsConnection, type AwsContext, sessionsOf } from "./aws/session.ts";
 import { type SubnetClient, subnetClient } from "./aws/subnets.ts";
+import type { AwsKeySource } from "./s3.ts";
 
 /*
  * The door to EC2 and what it counts as its own: whoever opens a client connects to nothing yet.
@@ -29,4 +30,13 @@ export function openSubnets(connection: AwsConnection, context: AwsContext): Sub
 /** WAF has an SDK of its own, which only those load who have a target there. */
 export function loadWaf() {
   return import("./aws/waf.ts");
+}
+
+/** For what signs by itself. The SDK of STS is loaded by those who have no keys of their own. */
+export async function openKeys(
+  connection: AwsConnection,
+  context: AwsContext,
+): Promise<AwsKeySource> {
+  const { awsKeys } = await import("./aws/keys.ts");
+  return awsKeys(connection, context);
 }

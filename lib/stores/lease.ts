@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { Slots } from "../core/record.ts";
-import type { World } from "../world.ts";
+import { onwardClock, type World } from "../world.ts";
 import type { Log, LogEntry } from "./log.ts";
 import { slotsSchema } from "./slots.ts";
 
@@ -31,7 +31,8 @@ export interface Lease {
   readonly slots: Slots;
   /**
    * How long this process may go on; 0 when it was released, lost or used up. Counts from before
-   * the store was asked, so that it never counts longer than others wait.
+   * the store was asked, and on when somebody sets the clock back, so that it never counts longer
+   * than others wait.
    */
   remainingMs(): number;
   /**
@@ -55,13 +56,15 @@ export interface Lease {
 export async function acquireLease(
   log: Log<TargetObject>,
   options: {
-    readonly world: Pick<World, "now" | "sleep" | "random">;
+    readonly world: Pick<World, "now" | "monotonic" | "sleep" | "random">;
     readonly remainingMs: number;
     readonly waitMs: number;
     readonly signal?: AbortSignal;
   },
 ): Promise<Lease | null> {
-  const { world, signal } = options;
+  const { signal } = options;
+  const { sleep, random } = options.world;
+  const world = { sleep, random, now: onwardClock(options.world) };
   const calledAt = world.now();
   let lostAppends = 0;
   for (let look = 0; lostAppends < LOST_APPENDS_MAX; look += 1) {

@@ -6,7 +6,8 @@ import { type Store, StoreError } from "./store.ts";
 const VERSION = 1;
 /** Keys count down from here, so that the newest entry is the first key listed. */
 const NUMBER_MAX = 999_999_999_999;
-const ENTRY_KEY = /\/([0-9]{12})\.json$/;
+const ENTRY_NAME = /^([0-9]{12})\.json$/;
+const LAST_NAME = `${NUMBER_MAX}.json`;
 const KEPT_MS = 24 * 3_600_000;
 const LOOKS_MAX = 10;
 const WAY_OUT = "restore it, or delete it while nothing else is running";
@@ -53,33 +54,38 @@ export interface Log<T> {
 
 /**
  * Opens `<prefix>v1/<kind>/<name>/`, which need not exist. The stored JSON is the body with
- * `version`, `writer` and `revision` in front; `parse` gets it without these three, and throws what
- * is wrong with it. An object of a newer version, or that cannot be parsed, rejects with its key.
+ * `version`, `writer`, `revision` and `installation` in front; `parse` gets it without these four,
+ * and throws what is wrong with it. An object of a newer version, of another installation, or that
+ * cannot be parsed, rejects with its key. What was stored before there was an `installation` in it
+ * counts as ours.
  */
 export function openLog<T extends object>(options: {
   readonly store: Store;
   readonly prefix: string;
   readonly kind: "clusters" | "targets" | "feeds" | "sources";
   readonly name: string;
+  /** Whose log this is. Two that share a store would take each other's entries for their own. */
+  readonly installation: string;
   readonly parse: (stored: unknown) => T;
   /** What `parse` reads again; the body itself unless it is given. */
   readonly render?: (body: T) => object;
   readonly world: Pick<World, "random">;
 }): Log<T> {
-  const { store, parse, world, render = (body) => body } = options;
+  const { store, installation, parse, world, render = (body) => body } = options;
   assert(!options.name.includes("/"), "the name of a log is one segment of its keys");
   const base = `${options.prefix}v1/${options.kind}/${options.name}/`;
   const wayOut = WAYS_OUT[options.kind] ?? WAY_OUT;
+  const reading = { base, installation, parse, wayOut };
 
   return {
     async newest() {
       for (let look = 0; look < LOOKS_MAX; look += 1) {
         const [first] = await store.list(base, 1);
-        if (first === undefined) return null;
+        if (first === undefined || isBehindAll(base, first.key)) return null;
         const text = await store.get(first.key);
         // A trimmer was faster, and it leaves the newest: there is a newer one to be found.
         if (text === null) continue;
-        return { ...parseEntry(first.key, text, { parse, wayOut }), ageMs: first.ageMs };
+        return { ...parseEntry(first.key, text, reading), ageMs: first.ageMs };
       }
       throw new StoreError(
         `Cannot read log "${base}": the newest entry vanished ${LOOKS_MAX} times`,
@@ -90,12 +96,13 @@ export function openLog<T extends object>(options: {
       const revision = after + 1;
       const key = keyOf(base, revision);
       const writer = randomId(world);
-      const header = { version: VERSION, writer, revision };
+      const header = { version: VERSION, writer, revision, installation };
       const entry = { revision, ageMs: 0, writer, body };
       // The header stands in front for people, and once more behind so that no body replaces it.
       const text = JSON.stringify({ ...header, ...render(body), ...header });
       const answer = await store.put(key, text).catch(keepStoreError);
       if (answer === "created") return entry;
+      if (answer !== "exists" && answer.isFinal) throw answer;
       // Neither an error nor `exists` says whose write it was: a transport may have sent ours
       // twice.
       const found = await store.get(key);
@@ -108,7 +115,7 @@ export function openLog<T extends object>(options: {
       const listed = await store.list(base, TRIM_KEYS_MAX);
       // The first is the newest and leaves the list before anything is asked about its age. What
       // was appended since stands before it.
-      const [, ...older] = listed.filter(({ key }) => ENTRY_KEY.test(key));
+      const [, ...older] = listed.filter(({ key }) => numberOf(base, key) !== null);
       const old = older.filter(({ ageMs }) => ageMs > KEPT_MS).reverse();
       const going = old.slice(0, TRIM_DELETES_MAX);
       for (let start = 0; start < going.length; start += TRIM_PARALLEL_MAX) {
@@ -126,6 +133,21 @@ function keyOf(base: string, revision: number): string {
   return `${base}${String(NUMBER_MAX - revision).padStart(12, "0")}.json`;
 }
 
+/** Of an entry of this log; null for whatever else lies there, and deeper. */
+function numberOf(base: string, key: string): number | null {
+  const digits = ENTRY_NAME.exec(key.slice(base.length))?.[1];
+  return digits === undefined ? null : Number(digits);
+}
+
+/**
+ * Whether a folder of somebody else, whose keys stand behind every entry that there may be, is the
+ * first to be found: then there is no entry.
+ */
+function isBehindAll(base: string, key: string): boolean {
+  const name = key.slice(base.length);
+  return name.includes("/") && name > LAST_NAME;
+}
+
 function keepStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   throw error;
@@ -135,17 +157,26 @@ const versioned = z.looseObject({ version: z.int().positive() });
 const envelope = versioned.extend({
   writer: z.string().min(1),
   revision: z.int().positive(),
+  installation: z.string().min(1).optional(),
 });
+
+interface EntryReading<T> {
+  readonly base: string;
+  readonly installation: string;
+  readonly parse: (stored: unknown) => T;
+  readonly wayOut: string;
+}
 
 function parseEntry<T>(
   key: string,
   text: string,
-  options: { readonly parse: (stored: unknown) => T; readonly wayOut: string },
+  options: EntryReading<T>,
 ): Omit<LogEntry<T>, "ageMs"> {
   const unreadable = (problem: string, cause: unknown) =>
     new StoreError(`Cannot read "${key}": ${problem}; ${options.wayOut}`, { cause });
-  const number = ENTRY_KEY.exec(key)?.[1];
-  if (number === undefined) throw unreadable("not the name of an entry", undefined);
+  const number = numberOf(options.base, key);
+  if (number === null && key.slice(options.base.length).includes("/")) throw intruder(key, options);
+  if (number === null) throw unreadable("not the name of an entry", undefined);
   const json = parseJson(text);
   // First, since nothing else is known about the shape of what is newer.
   const { data: known } = versioned.safeParse(json);
@@ -157,8 +188,11 @@ function parseEntry<T>(
   }
   const parsed = envelope.safeParse(json);
   if (!parsed.success) throw unreadable("not an entry of a log", parsed.error);
-  const { version: _, writer, revision, ...stored } = parsed.data;
-  if (revision !== NUMBER_MAX - Number(number)) {
+  const { version: _, writer, revision, installation, ...stored } = parsed.data;
+  if (installation !== undefined && installation !== options.installation) {
+    throw foreign(key, { theirs: installation, ours: options.installation });
+  }
+  if (revision !== NUMBER_MAX - number) {
     throw unreadable(`revision ${revision} under another number`, undefined);
   }
   try {
@@ -166,6 +200,23 @@ function parseEntry<T>(
   } catch (error) {
     throw unreadable(error instanceof Error ? error.message : String(error), error);
   }
+}
+
+function foreign(
+  key: string,
+  { theirs, ours }: { readonly theirs: string; readonly ours: string },
+): StoreError {
+  return new StoreError(
+    `Cannot read "${key}": it is of installation "${theirs}", and this is "${ours}"; give each ` +
+      "a store.prefix or a folder of its own, and an installation the name that it always had",
+  );
+}
+
+function intruder(key: string, { base }: { readonly base: string }): StoreError {
+  return new StoreError(
+    `Cannot read log "${base}": "${key}" lies in it, in front of its entries; give what is ` +
+      "stored there a prefix outside of this store's",
+  );
 }
 
 /** Whose write this is; null for what nobody here could have written. */

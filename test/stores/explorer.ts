@@ -23,7 +23,7 @@ export interface Seat {
   /** From 0. */
   readonly index: number;
   readonly store: Store;
-  readonly world: Pick<World, "now" | "sleep" | "random">;
+  readonly world: Pick<World, "now" | "monotonic" | "sleep" | "random">;
   /** Parks until the search goes on: work that needs no store. */
   idle(): Promise<void>;
   /** From now on the search watches whether this lease is believed to be held. */
@@ -157,6 +157,8 @@ interface Run {
   looked: Local["looked"];
   timeMs: number;
   readClock: boolean;
+  /** What the clock showed when it was last looked at. */
+  readMs: number;
   ended: boolean;
   problem: string | null;
   lease: Lease | null;
@@ -591,7 +593,7 @@ async function localAfter(
     id: search.runs,
     edges,
     requests: [...run.waiting.values()].map(({ request }) => request),
-    untilMs: heldUntil(run, index),
+    untilMs: heldUntil(run),
     acknowledged: run.acknowledged,
     essence: run.essence,
     looked: run.looked,
@@ -603,14 +605,14 @@ async function localAfter(
   };
 }
 
-/** On a clock that stands at 0, what remains is when it ends. */
-function heldUntil(run: Run, index: number): number {
+/** By a clock that shows what it last showed, so that nobody notices that it was looked at. */
+function heldUntil(run: Run): number {
   const { timeMs, readClock } = run;
   run.timeMs = Number.NaN;
-  const untilMs = run.lease?.remainingMs() ?? 0;
+  const leftMs = run.lease?.remainingMs() ?? 0;
   run.timeMs = timeMs;
   run.readClock = readClock;
-  return untilMs === 0 ? 0 : untilMs - index * CLOCK_OFFSET_MS;
+  return leftMs === 0 ? 0 : run.readMs + leftMs;
 }
 
 async function startRun(search: Search, index: number): Promise<Run> {
@@ -621,6 +623,7 @@ async function startRun(search: Search, index: number): Promise<Run> {
     looked: null,
     timeMs: START_MS,
     readClock: false,
+    readMs: START_MS,
     ended: false,
     problem: null,
     lease: null,
@@ -673,6 +676,11 @@ function makeSeat(setting: Setting, index: number, run: Run): Seat {
       requests += 1;
       run.waiting.set(request.id, { resolve, reject, request });
     });
+  const now = () => {
+    run.readClock = true;
+    if (!Number.isNaN(run.timeMs)) run.readMs = run.timeMs;
+    return run.readMs + index * CLOCK_OFFSET_MS;
+  };
   return {
     index,
     store: {
@@ -682,10 +690,8 @@ function makeSeat(setting: Setting, index: number, run: Run): Seat {
       delete: (key) => ask("delete", key) as ReturnType<Store["delete"]>,
     },
     world: {
-      now: () => {
-        run.readClock = true;
-        return Number.isNaN(run.timeMs) ? 0 : run.timeMs + index * CLOCK_OFFSET_MS;
-      },
+      now,
+      monotonic: now,
       random: () => {
         draws += 1;
         // The first of 16 digits tells whose draw it is.

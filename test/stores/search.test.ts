@@ -126,6 +126,7 @@ function openTarget(modules: Modules, seat: Seat): Log<TargetObject> {
   return modules.openLog<TargetObject>({
     store: seat.store,
     prefix: "",
+    installation: "acme",
     kind: "targets",
     name: "object",
     parse: (stored) => stored as TargetObject,
@@ -181,6 +182,7 @@ function openAdmitted(modules: Modules, seat: Seat): Log<Admitted> {
   return modules.openLog<Admitted>({
     store: seat.store,
     prefix: "",
+    installation: "acme",
     kind: "clusters",
     name: "a",
     parse: (stored) => stored as Admitted,
@@ -195,7 +197,9 @@ function trimProgram(modules: Modules, kind: "clusters" | "targets", name: strin
       await seat.idle();
       const { store, world } = seat;
       const parse = (stored: unknown) => stored as object;
-      await modules.openLog({ store, prefix: "", kind, name, parse, world }).trim();
+      await modules
+        .openLog({ store, prefix: "", installation: "acme", kind, name, parse, world })
+        .trim();
     },
   };
 }

@@ -6,7 +6,7 @@ import { type World, withTimeout } from "../../world.ts";
 import { CloudError, kindOfStatus } from "../error.ts";
 import { alibabaErrorOf, fieldsOf, UNREADABLE } from "./errors.ts";
 import { type Product, STS } from "./products.ts";
-import { type Credentials, sessionOf } from "./session.ts";
+import { type Credentials, type Session, sessionOf } from "./session.ts";
 
 export interface AlibabaConnection {
   readonly region: string;
@@ -79,14 +79,7 @@ const SESSION_ENDED = new Set([
 export function openRpc(connection: AlibabaConnection, context: AlibabaContext): Rpc {
   const { world } = context;
   const { region } = connection;
-  const stsEndpoint = connection.stsEndpoint ?? STS.endpoint(region);
-  const session = sessionOf(connection, context, {
-    assumeRole: (own, params, signal) => {
-      const request = { product: STS, action: "AssumeRole", params };
-      const options = { endpoint: stsEndpoint, credentials: own, world };
-      return attempt(request, { ...options, timeoutMs: CALL_MS_MAX, signal });
-    },
-  });
+  const session = openSession(connection, context);
   return {
     call(request, signal) {
       const operation = operationOf(request);
@@ -113,6 +106,19 @@ export function openRpc(connection: AlibabaConnection, context: AlibabaContext):
       });
     },
   };
+}
+
+/** Whose keys calls are signed with; asks for nothing yet. */
+export function openSession(connection: AlibabaConnection, context: AlibabaContext): Session {
+  const { world } = context;
+  const endpoint = connection.stsEndpoint ?? STS.endpoint(connection.region);
+  return sessionOf(connection, context, {
+    assumeRole: (own, params, signal) => {
+      const request = { product: STS, action: "AssumeRole", params };
+      const options = { endpoint, credentials: own, world, timeoutMs: CALL_MS_MAX, signal };
+      return attempt(request, options);
+    },
+  });
 }
 
 interface AttemptOptions {

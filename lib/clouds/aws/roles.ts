@@ -15,17 +15,19 @@ export async function assumeRole(
     readonly settings: STSClientConfig;
     readonly world: World;
     readonly own: Credentials | null;
+    /** What the sessions are called, in the trust policies and trails of whoever owns the role. */
+    readonly sessionName: string;
     readonly signal: AbortSignal;
   },
 ): Promise<{ readonly credentials: Credentials; readonly expiresAt: number }> {
-  const { settings, own, signal } = options;
+  const { settings, own, sessionName, signal } = options;
   try {
     const client = new STSClient(own ? { ...settings, credentials: own } : settings);
     await untilAborted(client.config.credentials(), signal);
     const answer = await client.send(
       new AssumeRoleCommand({
         RoleArn: role.arn,
-        RoleSessionName: "kube-allowlist",
+        RoleSessionName: sessionName,
         DurationSeconds: ROLE_SESSION_S,
         ExternalId: role.externalId,
       }),

@@ -53,7 +53,8 @@ export function sessionsOf<C extends Client>(create: (settings: ClientSettings) 
     sessions.set(context.world, shared);
     const own = environmentCredentials(context.env);
     const key = JSON.stringify([connection, own?.accessKeyId ?? null]);
-    const options = { connection, world: context.world, own };
+    const sessionName = sessionNameIn(context.env);
+    const options = { connection, world: context.world, own, sessionName };
     const session = shared.get(key) ?? openSession(create, options);
     shared.set(key, session);
     return session;
@@ -64,11 +65,12 @@ interface SessionOptions {
   readonly connection: AwsConnection;
   readonly world: World;
   readonly own: Credentials | null;
+  readonly sessionName: string;
 }
 
 function openSession<C extends Client>(
   create: (settings: ClientSettings) => C,
-  { connection, world, own }: SessionOptions,
+  { connection, world, own, sessionName }: SessionOptions,
 ): Session<C> {
   const settings = clientSettings(connection);
   const { role } = connection;
@@ -93,6 +95,7 @@ function openSession<C extends Client>(
         settings: clientSettings({ ...connection, endpoint: connection.stsEndpoint }),
         world,
         own,
+        sessionName,
         signal,
       });
       // A client for each set of credentials: the SDK would watch their end by another clock.
@@ -169,6 +172,14 @@ function environmentCredentials(env: AwsContext["env"]): Credentials | null {
   const sessionToken = env.AWS_SESSION_TOKEN;
   if (!accessKeyId || !secretAccessKey || env.AWS_PROFILE) return null;
   return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
+}
+
+/**
+ * A function's sessions bear its name, by which the owner of a role that several assume can tell
+ * who may remove; the first variable is the SDK's own, for everybody else.
+ */
+function sessionNameIn(env: AwsContext["env"]): string {
+  return env.AWS_ROLE_SESSION_NAME || env.AWS_LAMBDA_FUNCTION_NAME || "kube-allowlist";
 }
 
 /** The result, or the signal's reason as soon as it aborts; what was begun goes on by itself. */

@@ -11,7 +11,7 @@ import type { HttpRequest, HttpResponse } from "./http.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
 import { RequestProblem } from "./problem.ts";
-import { environmentWiring, type Wiring } from "./wiring.ts";
+import type { Wiring } from "./wiring.ts";
 
 const PATH = /^\/v1\/lists\/([^/.]+)\.([^/]+)$/;
 const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
@@ -29,20 +29,13 @@ const CHALLENGES = 'Basic realm="kube-allowlist", charset="UTF-8", Bearer realm=
  */
 export function makeFeed(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
-    .use(problems(wiring.world.log, (path) => routeOf(wiring, path)))
+    .use(problems(wiring.world.log, (path) => feedRoute(wiring, path)))
     .use(httpEvent())
-    .handler((event: unknown) => show(wiring, event as HttpRequest));
+    .handler((event: unknown) => showFeed(wiring, event as HttpRequest));
 }
 
-/** The platform's entry. */
-export async function handler(event: unknown, context: unknown): Promise<unknown> {
-  feed ??= makeFeed(environmentWiring());
-  return feed(event as never, context as never);
-}
-
-let feed: ReturnType<typeof makeFeed> | undefined;
-
-async function show(wiring: Wiring, request: HttpRequest): Promise<HttpResponse> {
+/** The answer of {@link makeFeed} to a request, for functions that answer other routes, too. */
+export async function showFeed(wiring: Wiring, request: HttpRequest): Promise<HttpResponse> {
   const { method } = request;
   if (method !== "GET" && method !== "HEAD") throw wrongMethod(method);
   const [, list = "", formatName = ""] = PATH.exec(request.path) ?? [];
@@ -75,8 +68,8 @@ async function show(wiring: Wiring, request: HttpRequest): Promise<HttpResponse>
   };
 }
 
-/** What is no name of ours may be a token in a wrong place. */
-function routeOf({ feeds }: Wiring, path: string): string {
+/** For logs: what is no name of ours may be a token in a wrong place. */
+export function feedRoute({ feeds }: Wiring, path: string): string {
   const [, list = "", format = ""] = PATH.exec(path) ?? [];
   const known = [feeds.has(list) ? list : "?", Object.hasOwn(formats, format) ? format : "?"];
   return `/v1/lists/${known.join(".")}`;

@@ -1,5 +1,5 @@
 /**
- * What every platform's HTTP event is turned into; only `middleware/event.ts` knows their shapes.
+ * What every platform's HTTP event is turned into; only `platform-event.ts` knows their shapes.
  */
 export interface HttpRequest {
   readonly method: string;
@@ -28,7 +28,10 @@ export function jsonResponse(statusCode: number, value: unknown): HttpResponse {
   };
 }
 
-/** The part of the platforms' context that we look at. */
+/** One run of a function, as the platform tells of it. */
 export interface InvocationContext {
+  /** The platform's own number of it, as its log shows it; null where there is none. */
+  readonly requestId?: string | null;
+  readonly functionName?: string | null;
   getRemainingTimeInMillis?(): number;
 }

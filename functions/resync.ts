@@ -2,10 +2,14 @@ import middy from "@middy/core";
 import type { ListReport } from "../lib/core/report.ts";
 import { sync } from "../lib/sync.ts";
 import type { InvocationContext } from "./http.ts";
-import { environmentWiring, type Wiring } from "./wiring.ts";
+import { scheduledEvent } from "./middleware/event.ts";
+import { type PlatformHandler, platformEntry } from "./platform.ts";
+import { until, type Wiring } from "./wiring.ts";
 
 const FUNCTION_MS = 60_000;
 const MARGIN_MS = 3_000;
+/** Of the margin, for what remains to be written down: records, and that leases are free. */
+const RECORD_MS = 2_000;
 
 /** What a resync says of itself; the platform's log keeps it. */
 export interface ResyncResult {
@@ -14,25 +18,21 @@ export interface ResyncResult {
 
 /** On a schedule: every list from the newest stored snapshots. The only function that removes. */
 export function makeResync(wiring: Wiring) {
-  return middy({ timeoutEarlyInMillis: 0 }).handler((_event: unknown, context: unknown) =>
-    resync(wiring, context as InvocationContext),
-  );
+  return middy({ timeoutEarlyInMillis: 0 })
+    .use(scheduledEvent())
+    .handler((_event: unknown, context: unknown) => resync(wiring, context as InvocationContext));
 }
 
 /** The platform's entry. */
-export async function handler(event: unknown, context: unknown): Promise<unknown> {
-  scheduled ??= makeResync(environmentWiring());
-  return scheduled(event as never, context as never);
-}
-
-let scheduled: ReturnType<typeof makeResync> | undefined;
+export const handler: PlatformHandler = platformEntry(makeResync);
 
 async function resync(wiring: Wiring, context: InvocationContext): Promise<ResyncResult> {
   const { world, policy } = wiring;
   const remainingMs = context.getRemainingTimeInMillis?.() ?? FUNCTION_MS;
-  const outcome = await sync(wiring, {
+  const deadline = world.now() + Math.min(remainingMs, FUNCTION_MS) - MARGIN_MS;
+  const outcome = await sync(until(wiring, deadline + RECORD_MS), {
     lists: policy.lists,
-    deadline: world.now() + Math.min(remainingMs, FUNCTION_MS) - MARGIN_MS,
+    deadline,
     mode: "resync",
     waitMs: 0,
     cause: { delivery: null, cluster: null, generation: null },
@@ -43,6 +43,6 @@ async function resync(wiring: Wiring, context: InvocationContext): Promise<Resyn
     if (state === "converged") world.log.debug({ list, target, state, reason }, message);
     else world.log.warn({ list, target, state, reason }, message);
   }
-  await wiring.trim();
+  await wiring.trim(deadline);
   return { lists };
 }

@@ -6,8 +6,9 @@ import { type HttpRequest, type HttpResponse, jsonResponse } from "./http.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
 import { problem, RequestProblem } from "./problem.ts";
-import { environmentWiring, type Wiring } from "./wiring.ts";
+import type { Wiring } from "./wiring.ts";
 
+export const STATUS_PATH = "/v1/status";
 const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
 
 /**
@@ -16,20 +17,13 @@ const BEARER = /^Bearer ([\x21-\x7e]{1,512})$/i;
  */
 export function makeStatus(wiring: Wiring) {
   return middy({ timeoutEarlyInMillis: 0 })
-    .use(problems(wiring.world.log, () => "/v1/status"))
+    .use(problems(wiring.world.log, () => STATUS_PATH))
     .use(httpEvent())
-    .handler((event: unknown) => show(wiring, event as HttpRequest));
+    .handler((event: unknown) => showStatus(wiring, event as HttpRequest));
 }
 
-/** The platform's entry. */
-export async function handler(event: unknown, context: unknown): Promise<unknown> {
-  status ??= makeStatus(environmentWiring());
-  return status(event as never, context as never);
-}
-
-let status: ReturnType<typeof makeStatus> | undefined;
-
-async function show(wiring: Wiring, request: HttpRequest): Promise<HttpResponse> {
+/** The answer of {@link makeStatus} to a request, for functions that answer other routes, too. */
+export async function showStatus(wiring: Wiring, request: HttpRequest): Promise<HttpResponse> {
   if (request.method !== "GET") {
     throw problem("unsupported", 405, { detail: `Cannot ${request.method} a status: GET it` });
   }

@@ -10,12 +10,15 @@ import { type AuthenticatedRequest, authenticate } from "./middleware/authentica
 import { inflate, mediaDoor } from "./middleware/doors.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
+import { type PlatformHandler, platformEntry } from "./platform.ts";
 import { problem } from "./problem.ts";
-import { environmentWiring, type Wiring } from "./wiring.ts";
+import { until, type Wiring } from "./wiring.ts";
 
 const FUNCTION_MS = 29_000;
 /** Kept for the answer. */
 const MARGIN_MS = 3_000;
+/** Of the margin, for what remains to be written down: records, and that leases are free. */
+const RECORD_MS = 2_000;
 const LEASE_WAIT_MS = 5_000;
 
 /**
@@ -28,27 +31,23 @@ export function makeWebhook(wiring: Wiring) {
     .use(problems(wiring.world.log, () => "/v1/snapshots"))
     .use(httpEvent())
     .use(mediaDoor())
-    .use(authenticate(wiring.world, wiring.keys))
+    .use(authenticate(wiring))
     .handler((event: unknown, context: unknown) =>
       receive(wiring, event as AuthenticatedRequest, context as InvocationContext),
     );
 }
 
-/** The platform's entry. The wiring is made once per instance, at the first request. */
-export async function handler(event: unknown, context: unknown): Promise<unknown> {
-  webhook ??= makeWebhook(environmentWiring());
-  return webhook(event as never, context as never);
-}
-
-let webhook: ReturnType<typeof makeWebhook> | undefined;
+/** The platform's entry. */
+export const handler: PlatformHandler = platformEntry(makeWebhook);
 
 async function receive(
-  wiring: Wiring,
+  unbounded: Wiring,
   request: AuthenticatedRequest,
   context: InvocationContext,
 ): Promise<HttpResponse> {
   const remainingMs = context.getRemainingTimeInMillis?.() ?? FUNCTION_MS;
-  const deadline = wiring.world.now() + Math.min(remainingMs, FUNCTION_MS) - MARGIN_MS;
+  const deadline = unbounded.world.now() + Math.min(remainingMs, FUNCTION_MS) - MARGIN_MS;
+  const wiring = until(unbounded, deadline + RECORD_MS);
   const cluster = wiring.policy.clusters[request.cluster];
   if (cluster === undefined || cluster.retired) {
     throw problem("forbidden", 403, {

@@ -7,20 +7,13 @@ import {
   type ResolvedKey,
   resolveReference,
 } from "../lib/config.ts";
-import { parseFeed } from "../lib/core/feed.ts";
-import { outsidesOf, type TargetConfig } from "../lib/core/list.ts";
-import { outsideKey } from "../lib/core/outside.ts";
+import type { TargetConfig } from "../lib/core/list.ts";
+import type { Instant } from "../lib/core/record.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
-import { parseStoredSnapshot, storedSnapshot } from "../lib/core/snapshot.ts";
 import { isLogLevel, LOG_LEVELS, makeLogger } from "../lib/logger.ts";
 import { dnsClient } from "../lib/sources/dns.ts";
 import type { NameClient } from "../lib/sources/names.ts";
 import { sourceReader } from "../lib/sources/reader.ts";
-import { fileStore } from "../lib/stores/file.ts";
-import { parseTargetObject } from "../lib/stores/lease.ts";
-import { openLog } from "../lib/stores/log.ts";
-import { memoryStore } from "../lib/stores/memory.ts";
-import { parseSourceReading } from "../lib/stores/readings.ts";
 import type { Store } from "../lib/stores/store.ts";
 import type { SyncContext } from "../lib/sync.ts";
 import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
@@ -29,22 +22,30 @@ import { type Target, TargetError } from "../lib/targets/target.ts";
 import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
 import { makeWorld, type World } from "../lib/world.ts";
 import { type PublishedFeed, publishedFeeds } from "./feeds.ts";
+import { type Logs, openLogs } from "./logs.ts";
+import { openStore } from "./store.ts";
+import { type ClusterTokens, resolveTokenRules } from "./token-rules.ts";
 import { ConfigurationError, resolveTokens } from "./tokens.ts";
+import { trimmer } from "./trim.ts";
 
-const TRIM_INTERVAL_MS = 3_600_000;
 const CONFIG_DEFAULT = "./allowlist.json";
 
 /** Everything that the functions are made of; `serve`, `dev` and the commands make one too. */
 export interface Wiring extends SyncContext {
   readonly config: Config;
+  readonly clusterLog: Logs["clusterLog"];
+  readonly objectLog: Logs["objectLog"];
+  readonly sourceLog: Logs["sourceLog"];
   /** Keys that clusters sign with. */
   keys(): readonly ClusterKeys[];
+  /** Whose service accounts' tokens speak for which cluster. Throws a ConfigurationError. */
+  tokenRules(): readonly ClusterTokens[];
   /** Bearer tokens that may read the status from elsewhere. Throws a ConfigurationError. */
   statusTokens(): readonly string[];
   /** Lists that can be fetched, by each of their names. */
   readonly feeds: ReadonlyMap<string, PublishedFeed>;
-  /** Trims the logs, at most once an hour each. */
-  trim(): Promise<void>;
+  /** Trims the logs, at most once an hour each, for as long as there is time. */
+  trim(deadline?: Instant): Promise<void>;
 }
 
 export interface WiringOptions {
@@ -66,25 +67,12 @@ export interface WiringOptions {
 /** Makes clients, logs and targets on demand, each once. Rejects nothing until it is used. */
 export function makeWiring(options: WiringOptions): Wiring {
   const { config, world, env } = options;
-  const store = options.store ?? makeStore(options);
-  const logs = { store, prefix: "", world };
   const memory = options.memory ?? memoryTargets();
   const secret = (reference: string) => resolveSecret(reference, options);
+  const { folder } = options;
+  const store = options.store ?? openStore(config.store, { world, env, secret, folder });
+  const { feedLog, ...logs } = openLogs(store, { installation: config.installation, world });
   const targets = new Map<string, Promise<Target>>();
-  const trimmed = new Map<string, number>();
-  const clusterLog = (name: string) =>
-    openLog({
-      ...logs,
-      kind: "clusters",
-      name,
-      parse: parseStoredSnapshot,
-      render: storedSnapshot,
-    });
-  const objectLog = (name: string) =>
-    openLog({ ...logs, kind: "targets", name, parse: parseTargetObject });
-  const sourceLog = (name: string) =>
-    openLog({ ...logs, kind: "sources", name, parse: parseSourceReading });
-  const feedLog = (name: string) => openLog({ ...logs, kind: "feeds", name, parse: parseFeed });
   const feeds = publishedFeeds(config, { feedLog, secret });
   const context = { world, env, memory, secret, feed: feedLog };
 
@@ -92,9 +80,7 @@ export function makeWiring(options: WiringOptions): Wiring {
     config,
     policy: config,
     world,
-    clusterLog,
-    objectLog,
-    sourceLog,
+    ...logs,
     readSource: sourceReader(context, options.names ?? dnsClient()),
     traitsOf: (target) => kindOf(target).traits(target.settings),
     targetOf(target) {
@@ -107,25 +93,20 @@ export function makeWiring(options: WiringOptions): Wiring {
       return made;
     },
     keys: once(() => options.keys ?? resolveKeys(options)),
+    tokenRules: once(() => resolveTokenRules(config.auth, { world, secret })),
     feeds,
     statusTokens: once(() => resolveTokens(config.statusTokens, { path: "status.tokens", secret })),
-    async trim() {
-      const objects = config.lists.flatMap((list) => list.targets.map((target) => target.object));
-      const clusters = Object.keys(config.clusters);
-      const outsides = outsidesOf(config.lists).map(outsideKey);
-      const due = [
-        ...clusters.map((name) => ({ name: `clusters/${name}`, log: clusterLog(name) })),
-        ...[...new Set(objects)].map((name) => ({ name: `targets/${name}`, log: objectLog(name) })),
-        ...outsides.map((name) => ({ name: `sources/${name}`, log: sourceLog(name) })),
-        ...[...new Set(feeds.values())].flatMap(({ parts }) =>
-          Object.entries(parts).map(([name, log]) => ({ name: `feeds/${name}`, log })),
-        ),
-      ].filter(({ name }) => world.now() - (trimmed.get(name) ?? 0) >= TRIM_INTERVAL_MS);
-      for (const { name, log } of due) {
-        trimmed.set(name, world.now());
-        await trimOne(world, name, log);
-      }
-    },
+    trim: trimmer({ config, feeds, logs: { ...logs, feedLog }, world }),
+  };
+}
+
+/** The same, for one run: no call to the store is begun or waited for after `deadline`. */
+export function until(wiring: Wiring, deadline: Instant): Wiring {
+  return {
+    ...wiring,
+    clusterLog: (name) => wiring.clusterLog(name, deadline),
+    objectLog: (name) => wiring.objectLog(name, deadline),
+    sourceLog: (name) => wiring.sourceLog(name, deadline),
   };
 }
 
@@ -143,36 +124,10 @@ function renewing(target: Target, forget: () => void): Target {
   };
 }
 
-// History that is left lying costs storage, nothing else: the next hour tries again.
-async function trimOne(
-  world: World,
-  name: string,
-  log: { trim(): Promise<number> },
-): Promise<void> {
-  try {
-    const gone = await log.trim();
-    if (gone > 0) world.log.info({ log: name, gone }, "Trimmed a log");
-  } catch (error) {
-    const message = error instanceof Error ? error.message : "unknown error";
-    world.log.warn({ log: name, error: message }, "Cannot trim a log");
-  }
-}
-
 function kindOf(target: TargetConfig) {
   const kind = kinds[target.kind];
   if (kind === undefined) throw new Error(`Cannot find target kind "${target.kind}"`);
   return kind;
-}
-
-function makeStore({ config, world, folder }: WiringOptions): Store {
-  switch (config.store.kind) {
-    case "memory":
-      return memoryStore(world);
-    case "file":
-      return fileStore(resolve(folder, config.store.path), world);
-    default:
-      throw new Error(`Unreachable: ${JSON.stringify(config.store satisfies never)}`);
-  }
 }
 
 function resolveSecret(reference: string, { env, folder }: WiringOptions): string {
@@ -214,9 +169,16 @@ function once<T>(make: () => T): () => T {
   };
 }
 
-/** The wiring of a deployed function, from its environment and the configuration in its bundle. */
-export function environmentWiring(): Wiring {
-  const { env } = process;
+/** The variables of this process, as they are now. */
+export function environment(): Readonly<Record<string, string | undefined>> {
+  return { ...process.env };
+}
+
+/**
+ * The wiring of a deployed function, from its environment and the configuration in its bundle.
+ * What clients ask of `env` they ask at every call.
+ */
+export function environmentWiring(env = environment()): Wiring {
   const path = resolve(env.KUBE_ALLOWLIST_CONFIG ?? CONFIG_DEFAULT);
   const reading = parseJsonConfig(readFileSync(path, "utf8"));
   if (reading.kind === "invalid") throw new ConfigurationError(reading.problems);

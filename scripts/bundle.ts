@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 import { awsSchemasPlugin } from "./aws-schemas-plugin.ts";
 import { cloudsPlugin } from "./clouds-plugin.ts";
+import { kubernetesPlugin } from "./kubernetes-plugin.ts";
 
 /** The repository. */
 export const ROOT = join(import.meta.dirname, "..");
@@ -10,10 +11,9 @@ export const ROOT = join(import.meta.dirname, "..");
 /** What is bundled, by the name of the file it becomes in `dist`. */
 export const ENTRIES: Readonly<Record<string, string>> = {
   cli: "cli/main.ts",
-  feed: "functions/feed.ts",
-  forwarder: "forwarder/main.ts",
+  forwarder: "cli/forwarder.ts",
+  read: "functions/read.ts",
   resync: "functions/resync.ts",
-  status: "functions/status.ts",
   webhook: "functions/webhook.ts",
 };
 
@@ -39,7 +39,8 @@ export interface Bundle {
 
 const NAMESPACE = /^[a-z-]+:/;
 
-const OPTIONS = {
+/** How everything is bundled. */
+export const BUNDLING = {
   absWorkingDir: ROOT,
   bundle: true,
   platform: "node",
@@ -68,14 +69,19 @@ export async function bundleEntry(
   const add = (paths: readonly string[]) => {
     for (const path of paths) inputs.add(path);
   };
-  const inner = { ...OPTIONS, plugins: [awsSchemasPlugin()] };
+  const inner = { ...BUNDLING, plugins: [awsSchemasPlugin()] };
   const result = await build({
-    ...OPTIONS,
+    ...BUNDLING,
     entryPoints: [entry],
     outfile: join(directory, `${name}.cjs`),
     format: "cjs",
     metafile: true,
-    plugins: [...(options.plugins ?? []), cloudsPlugin(inner, add), awsSchemasPlugin()],
+    plugins: [
+      ...(options.plugins ?? []),
+      cloudsPlugin(inner, add),
+      kubernetesPlugin(),
+      awsSchemasPlugin(),
+    ],
   });
   if (result.warnings.length > 0) {
     const warnings = result.warnings.map(({ text, location }) => `${location?.file}: ${text}`);

@@ -5,8 +5,15 @@ const CLOUD_FILE = /[\\/]lib[\\/]clouds[\\/]([a-z-]+)\.ts$/;
 /** Below a vendor's folder. */
 const OWN_FILE = /[\\/]lib[\\/]clouds[\\/][a-z-]+[\\/]/;
 const CLOUDS = /[\\/]lib[\\/]clouds[\\/]/;
-// What vendors share is nobody's.
-const SHARED: readonly string[] = ["error", "rest"];
+/** Files of `lib/clouds` that vendors share: they are nobody's, and are always there. */
+export const SHARED: readonly string[] = [
+  "bucket",
+  "bucket-call",
+  "error",
+  "rest",
+  "signature",
+  "xml",
+];
 // What every bundle carries in any case must not come once more with each vendor.
 const CARRIED = ["zod"];
 const BUNDLED = "bundled-cloud";

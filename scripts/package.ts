@@ -1,84 +1,112 @@
 /*
- * npm run package -- [--config allowlist.yaml] [--out dist/package]: one folder a function, ready
- * to be zipped, with its bundle and the configuration as JSON. Clouds that the configuration does
- * not name are left out.
+ * npm run package -- [--config allowlist.yaml] [--out dist/package] [--account N] [--region R]: one
+ * folder and one archive a function, with its bundle and the configuration as JSON, and what
+ * deploying them needs: iam.json, serverless.json, SHA256SUMS. The same sources and configuration
+ * give the same bytes. Clouds that a function does not reach are left out.
  */
 
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import type { Plugin } from "esbuild";
-import { parse } from "yaml";
-import { parseYamlConfig } from "../lib/config/yaml.ts";
 import type { Config } from "../lib/config.ts";
-import type { Source } from "../lib/core/list.ts";
-import { bundleEntry, existingEntries, FUNCTIONS, ROOT } from "./bundle.ts";
+import { FUNCTION_NAMES } from "../lib/roles/needs.ts";
+import { type Platform, referencesOf } from "../lib/roles/references.ts";
+import { type Place, rolesOf } from "../lib/roles.ts";
+import { bundleEntry, ROOT } from "./bundle.ts";
+import { packageConfig } from "./packaged-config.ts";
+import { serverlessNotes, serverlessSettings } from "./serverless-settings.ts";
+import { leaveOutUnused } from "./unused-clouds.ts";
+import { zip } from "./zip.ts";
 
-/** What a vendor's file loads for these kinds of targets only, as an SDK of its own. */
-const PARTS: Readonly<Record<string, readonly string[]>> = { "aws/waf": ["aws/waf-ip-set"] };
-
-/** Files below `lib/clouds`, without their ending, that nothing in the configuration needs. */
-function unusedClouds({ lists }: Config): readonly string[] {
-  const kinds = lists.flatMap((list) => list.targets.map((target) => target.kind));
-  const sources = lists.flatMap((list) => list.sources.flatMap(vendorsOf));
-  const used = new Set([...kinds.map(vendorOf), ...sources]);
-  const vendors = readdirSync(join(ROOT, "lib/clouds"), { withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => basename(entry.name, ".ts"));
-  const parts = Object.entries(PARTS).filter(
-    ([, users]) => !kinds.some((kind) => users.includes(kind)),
-  );
-  return [...vendors.filter((vendor) => !used.has(vendor)), ...parts.map(([part]) => part)];
-}
-
-function vendorOf(kind: string): string {
-  return kind.split("/")[0] ?? kind;
-}
-
-/** Whose subnets a source asks for. */
-function vendorsOf(source: Source): readonly string[] {
-  return source.kind === "subnets" ? source.subnets.map(({ vendor }) => vendor) : [];
-}
-
-function leaveOut(files: readonly string[]): Plugin {
-  return {
-    name: "leave-out-clouds",
-    setup(build) {
-      for (const file of files) {
-        const path = file.replace("/", String.raw`[\\/]`);
-        const filter = new RegExp(String.raw`[\\/]lib[\\/]clouds[\\/]${path}\.ts$`);
-        const message =
-          `Cannot use ${file}: these functions were packaged without it; run "npm run ` +
-          `package" with the new configuration`;
-        build.onLoad({ filter }, () => ({
-          contents: `throw new Error(${JSON.stringify(message)});`,
-          loader: "js",
-        }));
-      }
-    },
-  };
-}
 const { values } = parseArgs({
   options: {
     config: { type: "string", default: "allowlist.yaml" },
     out: { type: "string", default: join(ROOT, "dist/package") },
+    account: { type: "string" },
+    region: { type: "string" },
   },
 });
-const text = readFileSync(resolve(values.config), "utf8");
-const reading = parseYamlConfig(text);
-if (reading.kind === "invalid") {
-  for (const { path, message } of reading.problems) {
-    process.stderr.write(`${values.config}: ${path === "" ? "" : `${path}: `}${message}\n`);
+const out = resolve(values.out);
+const { config, json } = readConfig(resolve(values.config));
+const sums = new Map<string, string>();
+
+mkdirSync(out, { recursive: true });
+await packageFunctions(config, json);
+describe(config, { region: values.region, ...accountOf(values.account) });
+writeFileSync(join(out, "SHA256SUMS"), sumsText());
+tell(config);
+
+function readConfig(path: string): { readonly config: Config; readonly json: string } {
+  const packaged = packageConfig(readFileSync(path, "utf8"), {
+    readFile: (file) => readFileSync(resolve(dirname(path), file), "utf8"),
+  });
+  if (packaged.kind === "packaged") return packaged;
+  for (const { path: at, message } of packaged.problems) {
+    process.stderr.write(`${values.config}: ${at === "" ? "" : `${at}: `}${message}\n`);
   }
   process.exit(2);
 }
-const plugins = [leaveOut(unusedClouds(reading.config))];
-const entries = existingEntries();
-for (const name of FUNCTIONS.filter((each) => entries.includes(each))) {
-  const directory = join(resolve(values.out), name);
-  rmSync(directory, { recursive: true, force: true });
-  mkdirSync(directory, { recursive: true });
-  await bundleEntry(name, directory, { plugins });
-  writeFileSync(join(directory, "allowlist.json"), `${JSON.stringify(parse(text), null, 2)}\n`);
-  process.stdout.write(`${directory}\n`);
+
+async function packageFunctions(config: Config, json: string): Promise<void> {
+  for (const name of FUNCTION_NAMES) {
+    const folder = join(out, name);
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder);
+    await bundleEntry(name, folder, { plugins: [leaveOutUnused(config, name)] });
+    writeFileSync(join(folder, "allowlist.json"), json);
+    const files = [`${name}.cjs`, "allowlist.json"];
+    keep(
+      `${name}.zip`,
+      zip(Object.fromEntries(files.map((file) => [file, readFileSync(join(folder, file))]))),
+    );
+    process.stdout.write(`${folder}\n`);
+  }
+}
+
+/** For whoever deploys: policies, and what serverless.yml includes. */
+function describe(config: Config, place: Place): void {
+  keep("iam.json", jsonText(rolesOf(config, place)));
+  const settings = serverlessSettings(config, place);
+  if (settings === null) rmSync(join(out, "serverless.json"), { force: true });
+  else keep("serverless.json", jsonText(settings));
+}
+
+function accountOf(number: string | undefined): Place {
+  if (number === undefined) return {};
+  if (/^[0-9]{12}$/.test(number)) return { account: number };
+  if (/^[0-9]{16}$/.test(number)) return { alibabaAccount: number };
+  process.stderr.write("Cannot use --account: 12 digits for AWS, 16 for Alibaba Cloud\n");
+  process.exit(2);
+}
+
+function keep(file: string, content: string | Uint8Array): void {
+  writeFileSync(join(out, file), content);
+  sums.set(file, createHash("sha256").update(content).digest("hex"));
+}
+
+function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/** As `sha256sum --check` reads it. */
+function sumsText(): string {
+  return [...sums.keys()]
+    .toSorted()
+    .map((file) => `${sums.get(file)}  ${file}\n`)
+    .join("");
+}
+
+/** What each function needs where it runs, and what to look at. */
+function tell(config: Config): void {
+  const platform: Platform = config.store.kind === "oss" ? "alibaba" : "aws";
+  const references = referencesOf(config, platform);
+  for (const name of FUNCTION_NAMES) {
+    const needed = references[name].map((reference) => reference.replace(/^env:/, ""));
+    const text = needed.length === 0 ? "no secret" : needed.join(", ");
+    process.stdout.write(`${name} needs ${text}\n`);
+  }
+  for (const note of [...rolesOf(config).notes, ...serverlessNotes(config)]) {
+    process.stderr.write(`${note}\n`);
+  }
 }

@@ -8,7 +8,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -30,21 +29,26 @@ import { renderNotices } from "../scripts/notices.ts";
  * that is no longer shaken.
  */
 const BYTES_MAX: Readonly<Record<string, number>> = {
-  cli: 3_000_000,
-  feed: 900_000,
-  forwarder: 1_800_000,
+  cli: 1_700_000,
+  forwarder: 700_000,
+  read: 900_000,
   resync: 900_000,
-  status: 900_000,
   webhook: 900_000,
 };
 
 /** Packages that a bundle must not hold. */
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
-  cli: [],
-  feed: ["yaml", "commander", "@kubernetes/client-node"],
-  forwarder: ["yaml", "commander", "@aws-sdk/client-ec2", "@alicloud/pop-core", "@middy/core"],
+  cli: ["undici"],
+  forwarder: [
+    "yaml",
+    "commander",
+    "undici",
+    "@aws-sdk/client-ec2",
+    "@alicloud/pop-core",
+    "@middy/core",
+  ],
+  read: ["yaml", "commander", "@kubernetes/client-node"],
   resync: ["yaml", "commander", "@kubernetes/client-node"],
-  status: ["yaml", "commander", "@kubernetes/client-node"],
   webhook: ["yaml", "commander", "@kubernetes/client-node"],
 };
 
@@ -244,49 +248,4 @@ test("awsSchemasPlugin() fails the build when it finds a client and nothing to r
   // Without mainFields esbuild takes the SDK's CommonJS, which has other files.
   await assert.rejects(build(options), /Cannot shrink client-ec2: no computed key was rewritten/);
   await build({ ...options, mainFields: ["module", "main"] });
-});
-
-const CONFIG = `
-version: 1
-installation: acme
-store: { kind: memory }
-clusters: {}
-lists:
-  web:
-    from: [{ static: ["198.51.100.7/32"] }]
-    removal: { policy: sync }
-    targets: [TARGET]
-`;
-
-/** Runs `npm run package` without npm. */
-function packageFunctions(config: string, out: string) {
-  const file = join(directory, "allowlist.yaml");
-  writeFileSync(file, config);
-  const args = [join(ROOT, "scripts/package.ts"), "--config", file, "--out", out];
-  return spawnSync(process.execPath, args, { cwd: directory, encoding: "utf8" });
-}
-
-test("npm run package gives bundles of only the clouds that the configuration names", async (context) => {
-  const complete = await bundleOf("webhook", context);
-  if (complete === null) return;
-  const out = join(directory, "package");
-  const target = "{ kind: memory, id: web }";
-  const run = packageFunctions(CONFIG.replace("TARGET", target), out);
-  assert.equal(run.status, 0, run.stderr);
-  const plain = readFileSync(join(out, "webhook/webhook.cjs"), "utf8");
-  assert(plain.length < complete.bytes / 2, `${plain.length} bytes`);
-  assert(plain.includes("packaged without it"));
-  const json = JSON.parse(readFileSync(join(out, "webhook/allowlist.json"), "utf8"));
-  assert.deepEqual(json.lists.web.targets, [{ kind: "memory", id: "web" }]);
-  const group =
-    "{ kind: aws/security-group, region: eu-west-1, id: sg-1, permission: { protocol: all } }";
-  assert.equal(packageFunctions(CONFIG.replace("TARGET", group), out).status, 0);
-  const whole = readFileSync(join(out, "webhook/webhook.cjs"), "utf8");
-  assert(!whole.includes("Cannot use aws: "));
-});
-
-test("npm run package refuses a wrong configuration with every problem", () => {
-  const run = packageFunctions(CONFIG.replace("TARGET", "{ kind: x }, { kind: y }"), directory);
-  assert.equal(run.status, 2);
-  assert.match(run.stderr, /targets\[0\]\.kind: Cannot .*\n.*targets\[1\]\.kind: Cannot /);
 });

@@ -1,46 +1,55 @@
 import type { MiddlewareObj } from "@middy/core";
-import type { HttpRequest } from "../http.ts";
-
-/**
- * Payload 2.0 of an HTTP API or a function URL, and what `serve` and `dev` make of a local request.
- */
-interface GatewayEvent {
-  readonly rawPath: string;
-  readonly headers?: Readonly<Record<string, string | undefined>>;
-  readonly body?: string | null;
-  readonly isBase64Encoded?: boolean;
-  readonly requestContext: {
-    readonly http: { readonly method: string; readonly sourceIp?: string };
-  };
-  /**
-   * Set by our own local server alone, where it listens on loopback; a platform's events never
-   * carry it.
-   */
-  readonly [LOOPBACK]?: boolean;
-}
+import { readPlatformEvent } from "../platform-event.ts";
+import { problemResponse, RequestProblem } from "../problem.ts";
 
 /** A symbol cannot be sent, so no event from outside can claim to be local. */
 export const LOOPBACK = Symbol("loopback");
 
-/** Turns the platform's event into an {@link HttpRequest}. Must be the first middleware. */
+/**
+ * Turns the platform's event into an HttpRequest. Must be the first middleware. What is no
+ * HTTP request, or is one that could be understood in two ways, is answered 400 and goes no
+ * further.
+ */
 export function httpEvent(): MiddlewareObj {
   return {
     before(request) {
-      request.event = fromGateway(request.event as GatewayEvent);
+      const reading = readPlatformEvent(request.event);
+      if (reading.kind === "http") {
+        request.event = { ...reading.request, loopback: isOurs(request.event) };
+        return;
+      }
+      throw badRequest(reading.kind === "refused" ? reading.detail : NOT_HTTP);
     },
   };
 }
 
-function fromGateway(event: GatewayEvent): HttpRequest {
-  const headers = Object.entries(event.headers ?? {}).map(
-    ([name, value]) => [name.toLowerCase(), value] as const,
-  );
+/**
+ * Lets pass whatever a schedule sends: nothing of it is needed. A request that came over HTTP ends
+ * here, because nobody may start a run, or be shown what it found, without having proved who they
+ * are.
+ */
+export function scheduledEvent(): MiddlewareObj {
   return {
-    method: event.requestContext.http.method.toUpperCase(),
-    path: event.rawPath,
-    headers: Object.fromEntries(headers),
-    body: Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8"),
-    remote: event.requestContext.http.sourceIp ?? null,
-    loopback: event[LOOPBACK] === true,
+    before(request) {
+      if (readPlatformEvent(request.event).kind === "other") return undefined;
+      const detail = "Cannot be asked over HTTP: this function runs on a schedule; remove its URL";
+      return problemResponse({ type: "about:blank", title: "Forbidden", status: 403, detail });
+    },
   };
+}
+
+const NOT_HTTP =
+  "Cannot read this event: it is no HTTP request; call this function by its URL, and give " +
+  "schedules to the function resync";
+
+function badRequest(detail: string): RequestProblem {
+  return new RequestProblem({ type: "about:blank", title: "Bad Request", status: 400, detail });
+}
+
+/**
+ * Our own local server alone sets this, where it listens on loopback; a platform's events never
+ * carry it.
+ */
+function isOurs(event: unknown): boolean {
+  return (event as { readonly [LOOPBACK]?: unknown })[LOOPBACK] === true;
 }

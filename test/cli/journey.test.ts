@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { claimsOf } from "../../cli/claims.ts";
-import { advance, type Journey, type JourneyEvent } from "../../cli/journey.ts";
+import { advance, concernsNodes, type Journey, type JourneyEvent } from "../../cli/journey.ts";
 import { medianOf } from "../../cli/journey-tally.ts";
 import { cidrs, list, memoryConfig, node, policy, snapshot, TRAITS } from "../core/cases.ts";
 import {
@@ -51,6 +51,24 @@ test("advance() takes the time of each step of a node that joins, and counts it 
   assert.deepEqual([tally.added, tally.removed], [2, 0]);
   assert.deepEqual(tally.readBack, { durations: [100], startedMs: 0 });
   assert.deepEqual(journey.tallies.ready, { durations: [100], startedMs: 0 });
+});
+
+test("advance() makes no trip of a pod, and knows which writes no node is about", () => {
+  const pod = { kind: "pod.added", name: "pay/api-0", uid: "p" };
+  const journey = after(
+    ...settled(claim("a", "203.0.113.1/32")),
+    { kind: "seen", at: 1_000, changes: [pod, { ...pod, kind: "pod.removed" }] },
+    added(1_080, "10.2.0.1/32"),
+  );
+  assert.deepEqual(
+    journey.trips.map(({ uid }) => uid),
+    ["a"],
+  );
+  assert.deepEqual(journey.nodes, { present: 1, joined: 0, changed: 0, left: 0 });
+  assert.equal(tallyOf(journey).added, 2);
+  assert.equal(concernsNodes(journey, cidrs("10.2.0.1")), false);
+  assert.equal(concernsNodes(journey, cidrs("10.2.0.1", "203.0.113.1")), true);
+  assert.equal(concernsNodes(journey, cidrs("203.0.113.0/24")), true);
 });
 
 test("advance() believes neither a write of other addresses nor an answer that does not name the node", () => {

@@ -57,12 +57,20 @@ test("renderStatus() tells why a source is not read, and prints no control chara
 });
 
 test("renderStatus() does not call a cluster dead that is retired", () => {
-  const nothing = { clusterUid: null, generation: null, nodes: 0, heardAt: null };
+  const nothing = { clusterUid: null, generation: null, nodes: 0, pods: 0, heardAt: null };
   const retired = { cluster: "eu", ...nothing, fresh: true, retired: true };
   const expected = "  cluster eu: retired, it counts as heard without nodes";
   assert.equal(linesOf({ clusters: [retired] })[0], expected);
   const silent = { ...retired, fresh: false, retired: false };
   assert.match(linesOf({ clusters: [silent] })[0] ?? "", /never heard; look at the forwarder/);
+});
+
+test("renderStatus() counts a cluster's pods where its forwarder looks at any", () => {
+  const heard = { generation: { epoch: 7, sequence: 1 }, heardAt: SUBNET.readAt };
+  const eu = { cluster: "eu", clusterUid: "u", nodes: 3, ...heard, fresh: true, retired: false };
+  const line = (pods: number) => linesOf({ clusters: [{ ...eu, pods }] })[0];
+  assert.equal(line(0), "  cluster eu: 3 nodes, heard 2 min ago, generation 7/1");
+  assert.equal(line(12), "  cluster eu: 3 nodes, 12 pods, heard 2 min ago, generation 7/1");
 });
 
 test("renderStatus() calls additions withheld that wait for somebody", () => {

@@ -38,7 +38,15 @@ function room(given: { readonly lists?: object; readonly store?: Store } = {}) {
   const { deliver, resync, store, wiring, world } = receiver({ file: { lists }, ...instead });
   const feed = makeFeed(wiring);
   const log = (name: string) =>
-    openLog<FeedContent>({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+    openLog<FeedContent>({
+      store,
+      prefix: "",
+      installation: "acme",
+      kind: "feeds",
+      name,
+      parse: parseFeed,
+      world,
+    });
   return {
     deliver,
     resync,

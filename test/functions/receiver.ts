@@ -45,18 +45,27 @@ const FILE = {
 
 /** The functions as they are deployed, over a memory store and a memory target. */
 export function receiver(
-  given: { readonly store?: Store; readonly file?: object; readonly names?: NameClient } = {},
+  given: {
+    readonly store?: Store;
+    readonly file?: object;
+    readonly names?: NameClient;
+    readonly fetch?: typeof globalThis.fetch;
+    /** Beside the canaries. */
+    readonly env?: Readonly<Record<string, string>>;
+    readonly folder?: string;
+  } = {},
 ) {
   const reading = parseConfig({ ...FILE, ...given.file });
   assert(reading.kind === "parsed", JSON.stringify(reading));
-  const world = virtualWorld();
+  const virtual = virtualWorld();
+  const world = given.fetch === undefined ? virtual : { ...virtual, fetch: given.fetch };
   const memory = memoryTargets();
   const store = given.store ?? memoryStore(world);
   const wiring = makeWiring({
     config: reading.config,
     world,
-    env: CANARIES,
-    folder: "/nonexistent",
+    env: { ...CANARIES, ...given.env },
+    folder: given.folder ?? "/nonexistent",
     store,
     memory,
     ...(given.names === undefined ? {} : { names: given.names }),

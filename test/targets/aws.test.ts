@@ -361,7 +361,11 @@ test("without any credentials the call is unavailable and says so", async (conte
 /** STS that hands out a new key each time, and EC2 beside it that keeps who called. */
 async function startAccount(
   context: TestContext,
-  options: { readonly world: VirtualWorld; readonly lasts?: number },
+  options: {
+    readonly world: VirtualWorld;
+    readonly lasts?: number;
+    readonly env?: AwsContext["env"];
+  },
 ) {
   const assumed: URLSearchParams[] = [];
   const callers: string[] = [];
@@ -397,9 +401,9 @@ async function startAccount(
       "<DescribeSecurityGroupRulesResponse><securityGroupRuleSet/></DescribeSecurityGroupRulesResponse>",
     );
   });
-  const { world } = options;
+  const { world, env = ENVIRONMENT } = options;
   const client = (role: AwsConnection["role"] = ROLE) =>
-    open({ endpoint, stsEndpoint, role }, { world });
+    open({ endpoint, stsEndpoint, role }, { world, env });
   return { assumed, callers, refuse, client };
 }
 
@@ -421,6 +425,18 @@ test("a role is assumed once for all targets of a World, with its external id, a
   await client({ arn: `${ROLE.arn}-2` }).describe(GROUP, SIGNAL);
   assert.equal(assumed[2]?.get("ExternalId"), null);
   assert.equal(callers.at(-1), "ASIA3");
+});
+
+test("a role's sessions bear the name of the function, or the one that the SDK's variable gives", async (context) => {
+  const lambda = { ...ENVIRONMENT, AWS_LAMBDA_FUNCTION_NAME: "kube-allowlist-acme-webhook" };
+  for (const [env, expected] of [
+    [lambda, "kube-allowlist-acme-webhook"],
+    [{ ...lambda, AWS_ROLE_SESSION_NAME: "by-hand" }, "by-hand"],
+  ] as const) {
+    const { assumed, client } = await startAccount(context, { world: virtualWorld(), env });
+    await client().describe(GROUP, SIGNAL);
+    assert.equal(assumed[0]?.get("RoleSessionName"), expected);
+  }
 });
 
 test("a role's session that AWS ends early is believed", async (context) => {

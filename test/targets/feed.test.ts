@@ -28,7 +28,15 @@ async function room(
   const inner = memoryStore(world);
   const store = given.wrap?.(inner) ?? inner;
   const feed = (name: string): Log<FeedContent> =>
-    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+    openLog({
+      store,
+      prefix: "",
+      installation: "acme",
+      kind: "feeds",
+      name,
+      parse: parseFeed,
+      world,
+    });
   const target = await makeTarget("feed", given.settings ?? OPEN, {
     env: {},
     limit: given.limit,
@@ -187,7 +195,15 @@ test("a feed goes on from the newest content of all names of its list, whatever 
   const world = virtualWorld();
   const store = memoryStore(world);
   const log = (name: string): Log<FeedContent> =>
-    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+    openLog({
+      store,
+      prefix: "",
+      installation: "acme",
+      kind: "feeds",
+      name,
+      parse: parseFeed,
+      world,
+    });
   const publish = async (name: string, count: number) => {
     await world.advance(1_000);
     const content = nextFeed(null, hosts(count), { now: world.now() });
@@ -219,7 +235,15 @@ test("a feed of several names shows nothing while one of them cannot be read", a
   const world = virtualWorld();
   const store = memoryStore(world);
   const log = (name: string): Log<FeedContent> =>
-    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+    openLog({
+      store,
+      prefix: "",
+      installation: "acme",
+      kind: "feeds",
+      name,
+      parse: parseFeed,
+      world,
+    });
   await log("b").append(0, nextFeed(null, hosts(1), { now: world.now() }));
   await store.put("v1/feeds/a/999999999998.json", "{");
   const feed = openFeed({ list: "b", formerly: ["a"] }, log);

@@ -29,7 +29,8 @@ const LEFT_OUT = /Cannot use (?:aws\/waf|aws): these functions were packaged wit
 /** The webhook's bundle, packaged for a list with these members and this target. */
 function packaged(target: string, from = '{ static: ["198.51.100.7/32"] }'): string {
   const file = join(directory, "allowlist.yaml");
-  const config = `{ version: 1, installation: acme, store: { kind: memory }, clusters: {},
+  const store = "{ kind: oss, bucket: acme-allowlist, region: cn-beijing }";
+  const config = `{ version: 1, installation: acme, store: ${store}, clusters: {},
     lists: { web: { from: [${from}], removal: { policy: sync }, targets: [${target}] } } }`;
   writeFileSync(file, config);
   const args = [join(ROOT, "scripts/package.ts"), "--config", file, "--out", directory];

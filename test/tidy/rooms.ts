@@ -20,7 +20,7 @@ interface Room {
 const CORE = "lib/core/[^/]+\\.ts";
 const WORLD = "lib/world\\.ts";
 // What all vendors' files have in common, and all kinds of targets.
-const CLOUDS_SHARED = "lib/clouds/(error|rest)\\.ts";
+const CLOUDS_SHARED = "lib/clouds/(bucket|bucket-call|error|rest|signature|xml)\\.ts";
 const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target|whole-list)\\.ts";
 const ZOD = /^zod$/;
 const ASSERT = /^node:assert\/strict$/;
@@ -43,9 +43,12 @@ const ROOMS: readonly Room[] = [
     packages: [ZOD, ASSERT, CRYPTO],
   },
   {
-    // A vendor's file, and its folder where one file would be too long.
-    files: /^lib\/clouds\/([a-z-]+)(?:\/|\.ts$)/,
+    // A vendor's file, and its folder where one file would be too long. Object storage stands for
+    // itself, so that who only stores loads no SDK: it asks its vendor's file for a role's keys.
+    files: /^lib\/clouds\/([a-z0-9-]+)(?:\/|\.ts$)/,
     own: [CORE, WORLD, CLOUDS_SHARED, "lib/clouds/$1(/.*|\\.ts)"],
+    types: ["lib/clouds/(oss|s3)\\.ts"],
+    later: ["lib/clouds/(alibaba|aws)\\.ts"],
     packages: [ZOD, ASSERT, /^@(aws-sdk|smithy|alicloud)\//, NODE],
   },
   {
@@ -70,6 +73,16 @@ const ROOMS: readonly Room[] = [
     packages: [ZOD, ASSERT, /^node:dns\/promises$/],
   },
   {
+    // What a store is configured with is what targets of its vendor are, and its permissions too.
+    files: /^lib\/stores\/(?:settings|permissions)\.ts$/,
+    own: [
+      "lib/stores/(key|settings)\\.ts",
+      "lib/targets/(connection|settings|[a-z-]+/common)\\.ts",
+    ],
+    types: ["lib/targets/kind\\.ts"],
+    packages: [ZOD],
+  },
+  {
     files: /^lib\/stores\//,
     own: [CORE, WORLD, "lib/stores/.*"],
     later: ["lib/clouds/.*"],
@@ -82,8 +95,21 @@ const ROOMS: readonly Room[] = [
       "lib/config(/.*|\\.ts)",
       "lib/targets/(registry|settings)\\.ts",
       "lib/sources/subnet-shape\\.ts",
+      "lib/stores/settings\\.ts",
     ],
     packages: [ZOD, ASSERT, /^yaml$/],
+  },
+  {
+    // What the functions may do, from the configuration: for those who deploy, never in a bundle.
+    files: /^lib\/roles(\/|\.ts$)/,
+    own: [
+      CORE,
+      "lib/roles(/.*|\\.ts)",
+      "lib/targets/(registry|[a-z-]+/common)\\.ts",
+      "lib/stores/permissions\\.ts",
+    ],
+    types: ["lib/config\\.ts", "lib/targets/kind\\.ts"],
+    packages: [ZOD],
   },
   {
     // Orchestration: targets, sources, stores and the world come in as arguments.

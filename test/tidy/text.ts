@@ -197,7 +197,7 @@ export const titleRule: Rule = {
 // What is started rather than imported.
 const ROOTS = new RegExp(
   "^(" +
-    "cli/main|forwarder/main|functions/(webhook|resync|feed|status)|" +
+    "cli/main|forwarder/main|functions/(webhook|resync|read)|" +
     "scripts/(build|lock|package|schema)|test/.*\\.test|test/bench/[a-z-]+" +
     ")\\.ts$",
 );

@@ -1,0 +1,99 @@
+import * as z from "zod";
+import type { World } from "../lib/world.ts";
+import type { InvocationContext } from "./http.ts";
+import { environment, environmentWiring, type Wiring } from "./wiring.ts";
+
+/** What a platform calls for every event. */
+export type PlatformHandler = (event: unknown, context: unknown) => Promise<unknown>;
+
+/**
+ * The platform's entry to a function. Its wiring is made once per instance, at the first event;
+ * keys of Function Compute come with each, and are kept no longer than until the next. A
+ * configuration that cannot be read fails every event, and is read again.
+ */
+export function platformEntry(
+  make: (wiring: Wiring) => (event: never, context: never) => unknown,
+): PlatformHandler {
+  let instance: ReturnType<typeof start> | null = null;
+  const start = () => {
+    const env: Record<string, string | undefined> = environment();
+    const wiring = environmentWiring(env);
+    return { env, world: wiring.world, run: make(wiring) };
+  };
+  return async (event, context) => {
+    instance ??= start();
+    Object.assign(instance.env, NO_SESSION, environment(), sessionOf(context));
+    const invocation = invocationOf(context, instance.world);
+    return plainResponse(await instance.run(event as never, invocation as never));
+  };
+}
+
+/**
+ * What Function Compute hands over beside an event ("Context" of its Node.js runtime), as far as it
+ * is looked at. A role that a function does not have gives empty texts.
+ */
+const SESSION = z.object({
+  credentials: z.object({
+    accessKeyId: z.string().min(1),
+    accessKeySecret: z.string().min(1),
+    securityToken: z.string(),
+  }),
+});
+
+/** Names under which clients ask for keys; without a session those of the environment are left. */
+const NO_SESSION = {
+  ALIBABA_CLOUD_ACCESS_KEY_ID: undefined,
+  ALIBABA_CLOUD_ACCESS_KEY_SECRET: undefined,
+  ALIBABA_CLOUD_SECURITY_TOKEN: undefined,
+};
+
+/** A session hides variables of the same names. */
+function sessionOf(context: unknown): Partial<Record<keyof typeof NO_SESSION, string>> {
+  const found = SESSION.safeParse(context).data;
+  if (found === undefined) return {};
+  const { accessKeyId, accessKeySecret, securityToken } = found.credentials;
+  // All three or none: a key without its token, or with another's, is refused.
+  return {
+    ALIBABA_CLOUD_ACCESS_KEY_ID: accessKeyId,
+    ALIBABA_CLOUD_ACCESS_KEY_SECRET: accessKeySecret,
+    ALIBABA_CLOUD_SECURITY_TOKEN: securityToken,
+  };
+}
+
+/** By the names of Lambda, and of Function Compute. */
+const NAMES = z.object({
+  awsRequestId: z.string().optional(),
+  requestId: z.string().optional(),
+  functionName: z.string().optional(),
+  function: z.object({ name: z.string() }).optional(),
+});
+const LIMIT = z.object({ function: z.object({ timeout: z.number().positive() }) });
+
+/**
+ * One context for all platforms. Lambda says how much time is left; Function Compute says how long
+ * a function may run in all, in seconds, and this run has just begun.
+ */
+export function invocationOf(context: unknown, { now }: Pick<World, "now">): InvocationContext {
+  const names = NAMES.safeParse(context).data;
+  const known = {
+    requestId: names?.awsRequestId ?? names?.requestId ?? null,
+    functionName: names?.functionName ?? names?.function?.name ?? null,
+  };
+  const clock = context as InvocationContext | null | undefined;
+  if (typeof clock?.getRemainingTimeInMillis === "function") {
+    return { ...known, getRemainingTimeInMillis: () => clock.getRemainingTimeInMillis?.() ?? 0 };
+  }
+  const timeoutS = LIMIT.safeParse(context).data?.function.timeout;
+  if (timeoutS === undefined) return known;
+  const endsAt = now() + timeoutS * 1_000;
+  return { ...known, getRemainingTimeInMillis: () => endsAt - now() };
+}
+
+const RESPONSE = z.looseObject({ statusCode: z.number(), body: z.string() });
+
+/** Says of an HTTP response what every platform assumes unless told, each in its own words. */
+function plainResponse(result: unknown): unknown {
+  return RESPONSE.safeParse(result).success
+    ? { ...(result as object), isBase64Encoded: false }
+    : result;
+}

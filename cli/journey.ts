@@ -121,7 +121,16 @@ function eachOpen(journey: Journey, change: (trip: Trip) => Trip): Journey {
   return { ...journey, trips: kept, tallies };
 }
 
+/** Whether any node brought or left one of these addresses, as far as trips are remembered. */
+export function concernsNodes({ trips, claims }: Journey, cidrs: readonly Cidr[]): boolean {
+  const ofNodes = [...trips, ...claims.values()].flatMap((one) => one.cidrs);
+  const written = addressSet(cidrs);
+  return ofNodes.some((cidr) => written.overlaps(cidr));
+}
+
 function see(journey: Journey, change: Change, at: Instant): Journey {
+  // Pods have no trips: nobody waits for them, and there may be very many.
+  if (!change.kind.startsWith("node.")) return journey;
   const cause = causeOf(change, journey.hasListed);
   const directions = {
     present: ["arrival"],

@@ -18,6 +18,11 @@ function entry() {
   const source = path.join(__dirname, "main.ts");
   const installed = __dirname.split(path.sep).indexOf("node_modules") >= 0;
   if (!installed && existsSync(source)) return source;
+  // The forwarder without flags, as an image runs it, needs none of the rest, which takes as long
+  // again to load.
+  const forwarder = path.join(__dirname, "..", "dist", "forwarder.cjs");
+  const isForward = process.argv.length === 3 && process.argv[2] === "forward";
+  if (isForward && existsSync(forwarder)) return forwarder;
   return path.join(__dirname, "..", "dist", "cli.cjs");
 }
 

@@ -1,7 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../lib/config/shape.ts";
 import manifest from "../package.json" with { type: "json" };
-import { printable, type Shell, sentenceOf, UsageError } from "./shell.ts";
+import { type Shell, sayError } from "./shell.ts";
 
 const PORT_DEFAULT = 8787;
 const PORT_MAX = 65_535;
@@ -23,15 +23,7 @@ export async function runProgram(shell: Shell): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (!(error instanceof UsageError)) {
-      shell.stderr.write(`Cannot go on: ${sentenceOf(error)}\n`);
-      return 1;
-    }
-    shell.stderr.write(`${printable(error.message)}\n`);
-    for (const { path, message } of error.problems) {
-      shell.stderr.write(`  ${printable(path === "" ? message : `${path}: ${message}`)}\n`);
-    }
-    return 2;
+    return sayError(shell.stderr, error);
   }
 }
 
@@ -71,6 +63,8 @@ function makeProgram(shell: Shell, done: Done): Command {
   addSync(program, shell, done);
   addVerify(program, shell, done);
   addStatus(program, shell, done);
+  addDoctor(program, shell, done);
+  addIam(program, shell, done);
   return program;
 }
 
@@ -157,24 +151,41 @@ function addForward(program: Command, shell: Shell, done: Done): void {
     .command("forward")
     .summary("the forwarder alone: follow one cluster and deliver its nodes")
     .description(
-      "Watches the nodes of one cluster and delivers them, signed, to a receiver. Runs in " +
-        "the cluster; outside of it, name a kubeconfig. Every flag but --kubeconfig is also a " +
-        "variable: --url is KUBE_ALLOWLIST_URL. Logs JSON to stderr.",
+      "Watches the nodes of one cluster and delivers them to a receiver, with a token of its " +
+        "service account, or signed, or both. Runs in the cluster; outside of it, name a " +
+        "kubeconfig. Every flag but --kubeconfig is also a variable: --url is " +
+        "KUBE_ALLOWLIST_URL. Logs JSON to stderr.",
     )
     .option("--url <url>", "the receiver, as https://hook.example/v1/snapshots")
     .option("--cluster <name>", "the cluster's name in the receiver's configuration")
+    .option("--token-file <file>", "token of a projected volume, with the receiver's audience")
     .option("--secret-file <file>", "whsec_ keys to sign with, one a line")
-    .option("--labels <keys>", "keys of the node labels to send, separated by commas")
+    .option("--labels <keys>", "keys of the labels to send, separated by commas")
+    .option("--pods <selectors>", "pods to send, too, as pay/app=api,tier=web; ops")
     .option("--lease <lease>", "NAMESPACE/NAME of the Lease by which several take turns")
     .option("--heartbeat <duration>", "how often to repeat the truth, 10s to 10m (default: 5m)")
+    .option(
+      "--gate <mark>",
+      "keep nodes free of pods until they may be reached: taint, a taint's key or condition",
+    )
+    .option(
+      "--gate-timeout <duration>",
+      "let them go after this, 1m to 24h or never (default: 10m)",
+    )
+    .option("--listen <address>", "PORT or HOST:PORT for probes and metrics")
     .option("--kubeconfig <file>", "outside of the cluster: where it is")
     .addHelpText(
       "after",
       examples([
         [
           "kube-allowlist forward --url https://hook.example/v1/snapshots --cluster prod-eu " +
-            "--secret-file prod-eu.key",
+            "--token-file /var/run/secrets/kube-allowlist/token",
           "in the cluster prod-eu",
+        ],
+        [
+          "kube-allowlist forward --url https://hook.example --cluster prod-eu --secret-file " +
+            "prod-eu.key --kubeconfig prod-eu.yaml",
+          "from outside of it, signed",
         ],
       ]),
     )
@@ -278,6 +289,70 @@ function addStatus(program: Command, shell: Shell, done: Done): void {
     )
     .action(async (options) =>
       done(await (await import("./commands/status.ts")).runStatus(options, shell)),
+    );
+}
+
+function addDoctor(program: Command, shell: Shell, done: Done): void {
+  const doctor = program
+    .command("doctor")
+    .summary("looks into what a configuration depends on")
+    .description("Looks into what a configuration depends on; changes nothing.");
+  doctor
+    .command("jwks")
+    .summary("a cluster's issuer and the public keys of its tokens, to pin them")
+    .description(
+      "Prints the issuer of a cluster's service-account tokens and its public keys, as the " +
+        "configuration takes them: jwks: file:PATH. Asks the API server of the kubeconfig, or " +
+        "the issuer itself, as a receiver would that discovers them. Hints go to stderr. Exit " +
+        "code 1 when they cannot be had.",
+    )
+    .option("--kubeconfig <file>", "ask this cluster's API server")
+    .option("--issuer <url>", "ask this issuer, over the internet")
+    .addHelpText(
+      "after",
+      examples([
+        ["kube-allowlist doctor jwks --kubeconfig prod-eu.yaml > prod-eu.jwks.json", "pin them"],
+        [
+          "kube-allowlist doctor jwks --issuer https://oidc.eks.eu-west-1.amazonaws.com/id/AB12",
+          "from where the receiver runs: can it discover them?",
+        ],
+      ]),
+    )
+    .action(async (options) =>
+      done(await (await import("./commands/doctor-jwks.ts")).runDoctorJwks(options, shell)),
+    );
+}
+
+function addIam(program: Command, shell: Shell, done: Done): void {
+  program
+    .command("iam")
+    .summary("exactly what each function may do: policies, trust policies, scopes of tokens")
+    .description(
+      "Prints the policy of each function and of each role that targets name, from the " +
+        "configuration alone: resources by their ARNs, no permission to remove for the webhook, " +
+        "whom such a role must trust, and the scopes of vendors' tokens. Calls nobody. Notes " +
+        "about what cannot work go to stderr.",
+    )
+    .addOption(configOption())
+    .addOption(
+      new Option("--platform <name>", "policies of this vendor alone").choices(["aws", "alibaba"]),
+    )
+    .option("--account <number>", "of the functions: 12 digits for AWS, 16 for Alibaba Cloud")
+    .option("--partition <name>", "of the functions on AWS (default: that of the region)")
+    .option("--region <name>", "of the functions on AWS (default: that of the bucket)")
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      examples([
+        ["kube-allowlist iam --config allowlist.yaml --account 123456789012", "for people"],
+        [
+          "kube-allowlist iam --json | jq '.assumed[] | {arn, policy, trust}'",
+          "what other accounts must set up",
+        ],
+      ]),
+    )
+    .action(async (options) =>
+      done(await (await import("./commands/iam.ts")).runIam(options, shell)),
     );
 }
 

@@ -1,11 +1,10 @@
 import type { Wiring, WiringOptions } from "../functions/wiring.ts";
 import type { ListReport } from "../lib/core/report.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
-import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/logger.ts";
 import type { ClusterKeys } from "../lib/wire/signature.ts";
 import { startResyncLoop } from "./resync-loop.ts";
 import { type LocalServer, startServer } from "./server.ts";
-import { type Shell, sentenceOf, UsageError } from "./shell.ts";
+import { sentenceOf, UsageError } from "./shell.ts";
 
 /** A process that takes deliveries and resyncs. */
 export interface Receiver {
@@ -99,12 +98,16 @@ export async function openWiring(options: WiringOptions): Promise<Wiring> {
   return makeWiring(options);
 }
 
-/** The keys of all clusters; or none, and what is wrong with them. */
+/**
+ * What all clusters sign with; or nothing, and what is wrong with that or with the keys that verify
+ * their tokens.
+ */
 export async function resolveKeys(
   wiring: Wiring,
 ): Promise<{ readonly keys: readonly ClusterKeys[]; readonly problems: readonly Problem[] }> {
   const { found, problems } = await resolved(wiring.keys);
-  return { keys: found ?? [], problems };
+  const rules = await resolved(wiring.tokenRules);
+  return { keys: found ?? [], problems: [...problems, ...rules.problems] };
 }
 
 /** What it resolves; or null, and what is wrong with the configuration. */
@@ -127,14 +130,4 @@ export async function resolveSecrets(wiring: Wiring): Promise<readonly ClusterKe
   }
   if (found.length === 0) return keys;
   throw new UsageError("Cannot use the secrets of the configuration", found);
-}
-
-/** `KUBE_ALLOWLIST_LOG_LEVEL`, `info` when it is not set. */
-export function logLevelOf(env: Shell["env"]): LogLevel {
-  const level = env.KUBE_ALLOWLIST_LOG_LEVEL || "info";
-  if (isLogLevel(level)) return level;
-  const message = `Cannot use log level ${JSON.stringify(level)}: one of ${LOG_LEVELS.join(", ")}`;
-  throw new UsageError("Cannot use the environment", [
-    { path: "KUBE_ALLOWLIST_LOG_LEVEL", message },
-  ]);
 }

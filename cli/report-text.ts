@@ -35,7 +35,9 @@ function clusterLine(cluster: ClusterStatus, at: number, paint: Paint): string {
   const { epoch, sequence } = cluster.generation;
   const freshness = cluster.fresh ? paint("good", heard) : paint("bad", `${heard}, stale`);
   const nodes = countText(cluster.nodes, "node");
-  return `${name}: ${nodes}, ${freshness}, generation ${epoch}/${sequence}`;
+  // Most forwarders look at none.
+  const pods = cluster.pods === 0 ? "" : `, ${countText(cluster.pods, "pod")}`;
+  return `${name}: ${nodes}${pods}, ${freshness}, generation ${epoch}/${sequence}`;
 }
 
 /** Networks by name where they are few, as those of a subnet are. */

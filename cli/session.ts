@@ -3,7 +3,7 @@ import type { Cidr } from "../lib/core/cidr.ts";
 import type { ListReport } from "../lib/core/report.ts";
 import { makeLogger } from "../lib/logger.ts";
 import { type LogFields, type Logger, makeWorld, type World } from "../lib/world.ts";
-import { advance, type Journey, type JourneyEvent, START } from "./journey.ts";
+import { advance, concernsNodes, type Journey, type JourneyEvent, START } from "./journey.ts";
 import type { Screen } from "./screen.ts";
 import type { Output } from "./shell.ts";
 
@@ -57,7 +57,9 @@ export function makeSession(options: {
     sessionLogger({ note, isEmbedded }, (fields) => {
       const written = writtenOf(fields, world.now());
       if (written !== null) hear(written);
-      if (!isFollowing) note(writeText(fields));
+      // Of a node its trip tells; of members of other kinds nothing else does.
+      const isTold = isFollowing && (written === null || concernsNodes(journey, written.cidrs));
+      if (!isTold) note(writeText(fields));
       if (auditTo !== null) makeLogger("error", { log: auditTo, audit: auditTo }).audit(fields);
     }),
   );
@@ -118,7 +120,10 @@ function writeText({ action, entries, list, target, result }: LogFields): string
   return `${action} ${count} on ${target} for ${list}: ${result}`;
 }
 
-function writtenOf(fields: LogFields, at: number): JourneyEvent | null {
+function writtenOf(
+  fields: LogFields,
+  at: number,
+): Extract<JourneyEvent, { kind: "written" }> | null {
   const { action, entries, result } = fields;
   if (result !== "done" || (action !== "add" && action !== "remove")) return null;
   const { target } = fields;

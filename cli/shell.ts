@@ -36,6 +36,19 @@ export class UsageError extends Error {
   }
 }
 
+/** Tells people what ended a program; returns its exit code: 2 for what cannot be used, else 1. */
+export function sayError(stderr: Pick<Output, "write">, error: unknown): number {
+  if (!(error instanceof UsageError)) {
+    stderr.write(`Cannot go on: ${sentenceOf(error)}\n`);
+    return 1;
+  }
+  stderr.write(`${printable(error.message)}\n`);
+  for (const { path, message } of error.problems) {
+    stderr.write(`  ${printable(path === "" ? message : `${path}: ${message}`)}\n`);
+  }
+  return 2;
+}
+
 /** The sentence of an error, for people: never a stack. */
 export function sentenceOf(error: unknown): string {
   return printable(error instanceof Error ? error.message : String(error));

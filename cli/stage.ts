@@ -2,8 +2,7 @@ import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import type { KubeSource } from "../forwarder/kube.ts";
 import type { WiringOptions } from "../functions/wiring.ts";
-import type { Config } from "../lib/config.ts";
-import { clustersOf } from "../lib/core/list.ts";
+import type { ClusterAuth, Config } from "../lib/config.ts";
 import { type ClusterKeys, parseSigningKey, type SigningKey } from "../lib/wire/signature.ts";
 import type { World } from "../lib/world.ts";
 import { loadConfig } from "./configuration.ts";
@@ -83,15 +82,16 @@ export async function openStage(options: StageOptions, context: StageContext): P
   // Before anything is resynced: a mistake on the command line must not have changed a target.
   if (following !== null) await requireKubeConfig(following);
   const base = { config, world, env: shell.env, folder };
+  const { auth, keys } =
+    following === null
+      ? { auth: config.auth, keys: await resolveSecrets(await openWiring(base)) }
+      : await doorsOf(base, following, context);
   return {
-    config,
+    config: { ...config, auth },
     folder,
     env: shell.env,
     following,
-    keys:
-      following === null
-        ? await resolveSecrets(await openWiring(base))
-        : [...(await keysOfOthers(base, following, context)), ownKeys(following)],
+    keys,
     firstResyncMs: 0,
     embedded: null,
     close: async () => undefined,
@@ -158,36 +158,34 @@ function follow(cluster: string, kubeconfig: string, { folder }: Shell): Followi
   return { cluster, kubeConfig: { kind: "file", path }, key: randomKey() };
 }
 
+/** Nothing proves anything: deliveries are refused. */
+const SHUT: ClusterAuth = { serviceAccount: null, signature: null };
+/** With the key of this process, which stands nowhere. */
+const OWN: ClusterAuth = { serviceAccount: null, signature: { keys: ["env:NONE"] } };
+
 /**
- * Whoever tries out one cluster need not have the others' keys: the deliveries of those that have
- * none are refused, and so nothing of theirs is removed.
+ * The cluster that is followed here is known by the key of this process, whatever else it proves
+ * itself by. Whoever tries out one cluster need not have the others' keys: the deliveries of those
+ * that have none are refused, and so nothing of theirs is removed.
  */
-async function keysOfOthers(
+async function doorsOf(
   base: WiringOptions,
-  { cluster }: Following,
+  following: Following,
   { note }: StageContext,
-): Promise<readonly ClusterKeys[]> {
+): Promise<Pick<Stage, "keys"> & { readonly auth: Config["auth"] }> {
   const { auth } = base.config;
-  const nobody = Object.keys(auth).map((name) => [name, { signature: null }] as const);
+  const shut = Object.fromEntries(Object.keys(auth).map((name) => [name, SHUT]));
+  const doors: Record<string, ClusterAuth> = { ...shut, [following.cluster]: OWN };
   const found: ClusterKeys[] = [];
   for (const [name, own] of Object.entries(auth)) {
-    if (name === cluster) continue;
-    const alone = { ...Object.fromEntries(nobody), [name]: own };
+    if (name === following.cluster) continue;
+    const alone = { ...shut, [name]: own };
     const wiring = await openWiring({ ...base, config: { ...base.config, auth: alone } });
     const { keys, problems } = await resolveKeys(wiring);
-    found.push(...keys.filter((one) => one.cluster === name));
     for (const { message } of problems) note(`Deliveries of ${name} are refused here: ${message}`);
+    if (problems.length > 0) continue;
+    found.push(...keys.filter((one) => one.cluster === name));
+    doors[name] = own;
   }
-  return found;
-}
-
-/** Keys of the node labels that lists ask one cluster for. Ascending. */
-export function scopeOf(config: Config, cluster: string): readonly string[] {
-  const keys = config.lists
-    .filter((list) => clustersOf(list).includes(cluster))
-    .flatMap((list) => list.sources)
-    .flatMap((source) =>
-      source.kind === "nodes" && source.cluster === cluster ? Object.keys(source.labels) : [],
-    );
-  return [...new Set(keys)].toSorted();
+  return { auth: doors, keys: [...found, ownKeys(following)] };
 }

@@ -1,5 +1,6 @@
 import type { Settings } from "../../forwarder/settings.ts";
 import type { Wiring } from "../../functions/wiring.ts";
+import { scopeOf, selectorText } from "../../lib/core/scope.ts";
 import type { AdmittedSnapshot } from "../../lib/core/snapshot.ts";
 import type { TargetObject } from "../../lib/stores/lease.ts";
 import type { Log } from "../../lib/stores/log.ts";
@@ -13,7 +14,7 @@ import { openWiring, startReceiver } from "../receiver.ts";
 import { openJsonLines, openScreen } from "../screen.ts";
 import { makeSession, type Session } from "../session.ts";
 import { printable, type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
-import { type Embedded, type Following, openStage, type Stage, scopeOf } from "../stage.ts";
+import { type Embedded, type Following, openStage, type Stage } from "../stage.ts";
 import { renderSummary, type Summary, summaryOf } from "../summary.ts";
 
 export interface DevOptions {
@@ -201,11 +202,13 @@ async function forward(
 async function settingsOf(stage: Stage, following: Following, url: string): Promise<Settings> {
   const { parseSettings } = await import("../../forwarder/settings.ts");
   const { cluster, key } = following;
+  const scope = scopeOf(stage.config.lists, cluster);
   const reading = parseSettings({
     ...proxiesOf(stage.env),
     KUBE_ALLOWLIST_URL: url,
     KUBE_ALLOWLIST_CLUSTER: cluster,
-    KUBE_ALLOWLIST_LABELS: scopeOf(stage.config, cluster).join(","),
+    KUBE_ALLOWLIST_LABELS: scope.labels.join(","),
+    KUBE_ALLOWLIST_PODS: scope.pods.map(selectorText).join("; "),
     KUBE_ALLOWLIST_SECRET_FILE: "none",
   });
   if (reading.kind === "invalid") {
@@ -213,7 +216,7 @@ async function settingsOf(stage: Stage, following: Following, url: string): Prom
   }
   return {
     ...reading.settings,
-    credential: { kind: "keys", keys: [key] },
+    credential: { signing: { kind: "keys", keys: [key] }, tokenFile: null },
     lease: { kind: "memory" },
   };
 }
@@ -241,11 +244,11 @@ function listening(wiring: Wiring, cluster: string | null, session: Session): Wi
   };
   return {
     ...wiring,
-    clusterLog: (name) => {
-      const log = wiring.clusterLog(name);
+    clusterLog: (name, deadline) => {
+      const log = wiring.clusterLog(name, deadline);
       return name === cluster ? overheard(log, hear) : log;
     },
-    objectLog: (name) => overheard(wiring.objectLog(name), remember),
+    objectLog: (name, deadline) => overheard(wiring.objectLog(name, deadline), remember),
   };
 }
 

@@ -2,7 +2,8 @@ import type { Wiring } from "../../functions/wiring.ts";
 import { makeLogger } from "../../lib/logger.ts";
 import { makeWorld } from "../../lib/world.ts";
 import { loadConfig } from "../configuration.ts";
-import { logLevelOf, openWiring, resolveSecrets, startReceiver } from "../receiver.ts";
+import { logLevelOf } from "../log-level.ts";
+import { openWiring, resolveSecrets, startReceiver } from "../receiver.ts";
 import { type Shell, sentenceOf, UsageError, untilAborted } from "../shell.ts";
 
 export interface ServeOptions {
@@ -26,6 +27,8 @@ export async function runServe(options: ServeOptions, shell: Shell): Promise<num
   await requireStore(wiring);
   const { host, port, resync: resyncMs } = options;
   const receiver = await startReceiver(wiring, { host, port, resyncMs });
+  // Asked for now, so that the log says at once what deliveries would meet.
+  const asking = Promise.allSettled(wiring.tokenRules().map(({ source }) => source.keys()));
   if (config.store.kind === "memory") {
     world.log.warn(
       {},
@@ -39,6 +42,7 @@ export async function runServe(options: ServeOptions, shell: Shell): Promise<num
   if (isDeaf) world.log.error({}, "Cannot write audit lines: nobody reads stdout any more; ending");
   else world.log.info({}, "Ending");
   await receiver.close();
+  await asking;
   return isDeaf ? 1 : 0;
 }
 

@@ -111,8 +111,11 @@ async function openStage(store: "memory" | "file"): Promise<Stage> {
     {
       url: new URL(`${server.url}/v1/snapshots`),
       cluster: "eu",
-      credential: { kind: "keys", keys: [KEY] },
+      credential: { signing: { kind: "keys", keys: [KEY] }, tokenFile: null },
       labels: [],
+      pods: [],
+      gate: null,
+      listen: null,
       lease: { kind: "memory" },
       heartbeatMs: 300_000,
       proxy: {},

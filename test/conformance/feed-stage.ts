@@ -80,7 +80,15 @@ export async function feedStage(options: StageOptions, settings: object): Promis
   const world = virtualWorld();
   const { store, bodies, put, faults, calls, hands } = faultyStore(world);
   const feed = (name: string) =>
-    openLog({ store, prefix: "", kind: "feeds", name, parse: parseFeed, world });
+    openLog({
+      store,
+      prefix: "",
+      installation: "acme",
+      kind: "feeds",
+      name,
+      parse: parseFeed,
+      world,
+    });
   // Ten thousand stand for "enough"; a batch of a feed is larger.
   const limit = options.limit ?? (options.quota === 10_000 ? FEED_ENTRIES_MAX : options.quota);
   const target = await makeTarget(

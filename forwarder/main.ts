@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { isLoopback } from "../lib/core/host.ts";
 import { randomId, type World } from "../lib/world.ts";
 import {
   type Authenticator,
@@ -17,7 +18,6 @@ import type { Emit } from "./journal.ts";
 import { type Kube, type KubeSource, openKube } from "./kube.ts";
 import { type HeldLease, type Lease, makeKubernetesLease } from "./lease.ts";
 import { makeMemoryLease } from "./memory-lease.ts";
-import { isLoopback } from "./proxy.ts";
 import type { Settings } from "./settings.ts";
 import { describeUrl, openWebhook } from "./webhook.ts";
 

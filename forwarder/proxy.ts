@@ -1,4 +1,5 @@
 import { type Cidr, isWithin, parseAddress, parseCidr } from "../lib/core/cidr.ts";
+import { isLoopback } from "../lib/core/host.ts";
 
 /**
  * Variables of the process as far as proxies are concerned: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, in
@@ -21,11 +22,6 @@ export function proxyOf(variables: ProxyVariables): ProxyChoice {
     if (proxy === null || isLoopback(url) || isInCluster(url)) return null;
     return exceptions.some((excepts) => excepts(url)) ? null : proxy;
   };
-}
-
-/** 127.0.0.0/8, ::1 or localhost. */
-export function isLoopback({ hostname }: Pick<URL, "hostname">): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
 /** A Service of this cluster, by a name that nobody outside of it can resolve. */

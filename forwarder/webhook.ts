@@ -1,7 +1,8 @@
+import { isLoopback } from "../lib/core/host.ts";
 import { connectionText } from "./connection-error.ts";
 import type { Post } from "./delivery.ts";
 import { openConnections, readBody, sendRequest } from "./http.ts";
-import { isInCluster, isLoopback, type ProxyVariables, proxyOf } from "./proxy.ts";
+import { isInCluster, type ProxyVariables, proxyOf } from "./proxy.ts";
 
 /** An answer lists every node and every address that waits, and is never cut. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;

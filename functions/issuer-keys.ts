@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { discoveryUrl, keySetUrl } from "../lib/core/issuer.ts";
 import { KEY_SET_BYTES_MAX, type KeySet, parseKeySet } from "../lib/wire/jwks.ts";
-import { type World, withTimeout } from "../lib/world.ts";
+import { textWithin, type World, withTimeout } from "../lib/world.ts";
 
 const DISCOVERY_BYTES_MAX = 64 * 1024;
 /** Each of the two. */
@@ -75,7 +75,7 @@ function fetchText(url: URL, { world, name, accept, bytesMax }: Fetching): Promi
         await response.body?.cancel();
         throw new AnswerError(`Cannot fetch ${name}: HTTP ${response.status}`);
       }
-      const text = await readText(response, bytesMax);
+      const text = await textWithin(response, bytesMax);
       if (text !== null) return text;
       throw new AnswerError(`Cannot read ${name}: longer than ${bytesMax} bytes`);
     } catch (error) {
@@ -88,20 +88,6 @@ function fetchText(url: URL, { world, name, accept, bytesMax }: Fetching): Promi
 
 class AnswerError extends Error {
   override readonly name = "AnswerError";
-}
-
-/** Null when it is longer, inflated or not. */
-async function readText(response: Response, bytesMax: number): Promise<string | null> {
-  if (response.body === null) return "";
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.length;
-    // Leaving the loop cancels the rest.
-    if (bytes > bytesMax) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 const UNTRUSTED = /CERT|SIGNED|LEAF_SIGNATURE|ISSUER/;

@@ -120,3 +120,19 @@ export async function withTimeout<T>(
     await alarm;
   }
 }
+
+/**
+ * The text of an answer, or null when it is longer, inflated or not: nobody fills our memory. What
+ * is left of it then is not read.
+ */
+export async function textWithin(response: Response, bytesMax: number): Promise<string | null> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    // Leaving the loop cancels the rest.
+    if (bytes > bytesMax) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

@@ -49,7 +49,7 @@ async function answer(
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   const url = new URL(request.url ?? "/", "http://localhost");
-  const body = bodyOf(request, await readBody(request));
+  const body = bodyOf(request, await readBody(request, BODY_BYTES_MAX));
   const answered = await handle(
     {
       method: request.method ?? "GET",
@@ -79,13 +79,13 @@ function bodyOf(request: IncomingMessage, text: string): unknown {
   return isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text);
 }
 
-/** Rejects when there is more of it than anything here takes. */
-async function readBody(request: IncomingMessage): Promise<string> {
+/** The text of a request; rejects when it is longer. */
+export async function readBody(request: IncomingMessage, bytesMax: number): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
     bytes += chunk.length;
-    if (bytes > BODY_BYTES_MAX) throw new Error("Cannot read a request: it is too large");
+    if (bytes > bytesMax) throw new Error("Cannot read a request: it is too large");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { readBody } from "./json-server.ts";
 import { type Listening, listen } from "./listening.ts";
 
 /*
@@ -125,7 +126,7 @@ async function serve(
   incoming: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const request = requestOf(incoming, await readBody(incoming));
+  const request = requestOf(incoming, await readBody(incoming, BODY_BYTES_MAX));
   place.requests.push(`${request.verb} ${request.key}`.trim());
   const fault = place.fault?.(request) ?? null;
   const isDone = fault === null || !("done" in fault) || fault.done;
@@ -247,18 +248,6 @@ function xml(name: string, content: string): Answer {
 
 function escaped(text: string): string {
   return text.replaceAll(/[&<>"'\p{Cc}]/gu, (letter) => `&#x${letter.charCodeAt(0).toString(16)};`);
-}
-
-/** Rejects when there is more of it than anything here takes. */
-async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    bytes += chunk.length;
-    if (bytes > BODY_BYTES_MAX) throw new Error("Cannot read a request: it is too large");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** Both refuse what was signed a quarter of an hour ago, or will be. */

@@ -1,4 +1,4 @@
-import { type World, withTimeout } from "../world.ts";
+import { textWithin, type World, withTimeout } from "../world.ts";
 import { CloudError, kindOfStatus, retryAfterOf } from "./error.ts";
 import { encode } from "./signature.ts";
 import { parseXml, textOf } from "./xml.ts";
@@ -126,7 +126,8 @@ async function exchange(
       redirect: "manual",
       signal,
     });
-    const text = await textWithin(response);
+    const text = await textWithin(response, ANSWER_BYTES_MAX);
+    if (text === null) throw new Error("too large");
     const { status } = response;
     const isDone = status >= 200 && status < 300;
     return { status, headers: response.headers, text, code: isDone ? null : codeOf(text) };
@@ -137,18 +138,6 @@ async function exchange(
     const code = signal.aborted ? "AbortError" : networkCodeOf(thrown);
     throw new CloudError("unavailable", code, { operation });
   }
-}
-
-async function textWithin(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    // Leaving the loop cancels the rest.
-    if (bytes > ANSWER_BYTES_MAX) throw new Error("too large");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function codeOf(text: string): string {

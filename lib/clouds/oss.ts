@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { World } from "../world.ts";
+import { environmentKeys } from "./alibaba/environment.ts";
 import { type Bucket, type BucketDialect, openBucket, provingAges } from "./bucket.ts";
 import {
   type BucketAnswer,
@@ -197,18 +198,4 @@ function keySource(connection: OssConnection, context: OssContext): OssKeySource
       );
     },
   };
-}
-
-/**
- * Read anew for every call: where a platform hands out sessions it replaces them in place, and a
- * session's keys without its token are refused.
- */
-function environmentKeys(env: OssContext["env"]): OssKeys {
-  const accessKeyId = env.ALIBABA_CLOUD_ACCESS_KEY_ID;
-  const accessKeySecret = env.ALIBABA_CLOUD_ACCESS_KEY_SECRET;
-  if (!accessKeyId || !accessKeySecret) {
-    throw new CloudError("unavailable", "MissingCredentials", { operation: "signing" });
-  }
-  const securityToken = env.ALIBABA_CLOUD_SECURITY_TOKEN || null;
-  return { accessKeyId, accessKeySecret, securityToken };
 }

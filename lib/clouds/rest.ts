@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type * as z from "zod";
 import type { TargetErrorKind } from "../core/report.ts";
-import { type World, withTimeout } from "../world.ts";
+import { textWithin, type World, withTimeout } from "../world.ts";
 import { CloudError, kindOfStatus, retryAfterOf } from "./error.ts";
 
 /*
@@ -114,7 +114,7 @@ async function attempt(
     };
     const init = { method, headers, body: content.text, redirect: "error", signal } as const;
     const response = await options.world.fetch(url, init);
-    const text = await textOf(response);
+    const text = await textWithin(response, ANSWER_BYTES_MAX);
     return { status: response.status, headers: response.headers, body: jsonOf(response, text) };
   } catch (thrown) {
     if (thrown instanceof CloudError) throw thrown;
@@ -149,20 +149,6 @@ function bodyOf(
     };
   }
   return { text: JSON.stringify(body), headers: { "content-type": mediaType } };
-}
-
-/** Null when it is larger than anything the product asks for. */
-async function textOf(response: Response): Promise<string | null> {
-  if (response.body === null) return "";
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.length;
-    // Leaving the loop cancels the rest.
-    if (bytes > ANSWER_BYTES_MAX) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function jsonOf(response: Response, text: string | null): unknown {

@@ -1,4 +1,5 @@
 import { isGlobalHost, parseAddress } from "./cidr.ts";
+import { isLoopback } from "./host.ts";
 
 /*
  * What the issuer of a cluster's tokens, and an audience of them, may look like. An issuer is a
@@ -51,11 +52,11 @@ export function keySetUrl(given: string, issuer: string): URL {
 }
 
 function isAskable(url: URL): boolean {
-  return url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url));
+  return url.protocol === "https:" || (url.protocol === "http:" && isHere(url));
 }
 
-function isLoopback({ hostname }: URL): boolean {
-  return isLocalName(hostname) || hostname === "[::1]" || /^127\.[\d.]+$/.test(hostname);
+function isHere(url: URL): boolean {
+  return isLocalName(url.hostname) || isLoopback(url);
 }
 
 function isLocalName(hostname: string): boolean {

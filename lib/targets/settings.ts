@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { isLoopback } from "../core/host.ts";
 
 /*
  * Settings that targets have in common, whatever their kind. Secrets are never among them: only
@@ -57,12 +58,10 @@ export function isEndpoint(text: string): boolean {
   return ["http:", "https:"].includes(protocol) && `${username}${password}${search}${hash}` === "";
 }
 
-const LOOPBACK_HOST = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
-
 /** Whether only the endpoint itself reads what is sent there: encrypted, or on this machine. */
 export function isPrivate(endpoint: string): boolean {
-  const { protocol, hostname } = new URL(endpoint);
-  return protocol === "https:" || LOOPBACK_HOST.test(hostname);
+  const url = new URL(endpoint);
+  return url.protocol === "https:" || isLoopback(url);
 }
 
 function limitMessage(input: unknown): string {

@@ -20,6 +20,8 @@ interface Room {
 const CORE = "lib/core/[^/]+\\.ts";
 const WORLD = "lib/world\\.ts";
 // What all vendors' files have in common, and all kinds of targets.
+// The same variables of the environment for whatever of that vendor is spoken to.
+const ALIBABA_KEYS = "lib/clouds/alibaba/environment\\.ts";
 const CLOUDS_SHARED = "lib/clouds/(bucket|bucket-call|error|rest|signature|xml)\\.ts";
 const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target|whole-list)\\.ts";
 const ZOD = /^zod$/;
@@ -46,7 +48,7 @@ const ROOMS: readonly Room[] = [
     // A vendor's file, and its folder where one file would be too long. Object storage stands for
     // itself, so that who only stores loads no SDK: it asks its vendor's file for a role's keys.
     files: /^lib\/clouds\/([a-z0-9-]+)(?:\/|\.ts$)/,
-    own: [CORE, WORLD, CLOUDS_SHARED, "lib/clouds/$1(/.*|\\.ts)"],
+    own: [CORE, WORLD, CLOUDS_SHARED, ALIBABA_KEYS, "lib/clouds/$1(/.*|\\.ts)"],
     types: ["lib/clouds/(oss|s3)\\.ts"],
     later: ["lib/clouds/(alibaba|aws)\\.ts"],
     packages: [ZOD, ASSERT, /^@(aws-sdk|smithy|alicloud)\//, NODE],

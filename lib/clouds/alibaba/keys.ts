@@ -1,6 +1,6 @@
 import type { OssKeySource } from "../oss.ts";
+import type { Credentials } from "./environment.ts";
 import { type AlibabaConnection, type AlibabaContext, openSession } from "./rpc.ts";
-import type { Credentials } from "./session.ts";
 
 // Error codes of OSS about the keys of a session that ended.
 const ENDED = new Set(["InvalidAccessKeyId", "InvalidSecurityToken", "SecurityTokenExpired"]);

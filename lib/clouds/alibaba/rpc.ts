@@ -4,9 +4,10 @@ import { Agent as HttpsAgent } from "node:https";
 import RPCClient from "@alicloud/pop-core/lib/rpc.js";
 import { type World, withTimeout } from "../../world.ts";
 import { CloudError, kindOfStatus } from "../error.ts";
+import type { Credentials } from "./environment.ts";
 import { alibabaErrorOf, fieldsOf, UNREADABLE } from "./errors.ts";
 import { type Product, STS } from "./products.ts";
-import { type Credentials, type Session, sessionOf } from "./session.ts";
+import { type Session, sessionOf } from "./session.ts";
 
 export interface AlibabaConnection {
   readonly region: string;

@@ -1,13 +1,7 @@
 import { CloudError } from "../error.ts";
+import { type Credentials, environmentKeys } from "./environment.ts";
 import { fieldsOf, UNREADABLE } from "./errors.ts";
 import type { AlibabaConnection, AlibabaContext } from "./rpc.ts";
-
-/** One pair of keys; with a token where they are a session's. */
-export interface Credentials {
-  readonly accessKeyId: string;
-  readonly accessKeySecret: string;
-  readonly securityToken: string | null;
-}
 
 /** Whose keys a call is signed with. */
 export interface Session {
@@ -47,7 +41,7 @@ export function sessionOf(
   options: { readonly assumeRole: AssumeRole },
 ): Session {
   const { role } = connection;
-  const own = () => connection.credentials ?? environmentCredentials(context.env);
+  const own = () => connection.credentials ?? environmentKeys(context.env);
   if (role === null) return { credentials: async () => own(), forget: () => undefined };
   const { world } = context;
   const shared = roleSessions.get(world) ?? new Map<string, Assumed>();
@@ -101,18 +95,4 @@ function assumedOf(
 
 function textOf(value: unknown): string | null {
   return typeof value === "string" && value !== "" ? value : null;
-}
-
-/**
- * Read anew for every call: where a platform hands out sessions it replaces them in place, and a
- * session's keys without its token are refused.
- */
-function environmentCredentials(env: AlibabaContext["env"]): Credentials {
-  const accessKeyId = env.ALIBABA_CLOUD_ACCESS_KEY_ID;
-  const accessKeySecret = env.ALIBABA_CLOUD_ACCESS_KEY_SECRET;
-  if (!accessKeyId || !accessKeySecret) {
-    throw new CloudError("unavailable", "MissingCredentials", { operation: "signing" });
-  }
-  const securityToken = env.ALIBABA_CLOUD_SECURITY_TOKEN || null;
-  return { accessKeyId, accessKeySecret, securityToken };
 }

@@ -1,4 +1,4 @@
-import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/logger.ts";
+import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/log-line.ts";
 import { type Shell, UsageError } from "./shell.ts";
 
 /** `KUBE_ALLOWLIST_LOG_LEVEL`, `info` when it is not set. */

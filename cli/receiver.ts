@@ -54,7 +54,7 @@ export async function startReceiver(wiring: Wiring, options: ReceiverOptions): P
     status: makeStatus(serving),
     webhook: makeWebhook(serving),
   };
-  const resync = makeResync(serving) as (event: unknown, context: unknown) => Promise<Resynced>;
+  const resync = makeResync(serving, options.onResync);
   const server: LocalServer = await startServer({
     functions: functions as Parameters<typeof startServer>[0]["functions"],
     host,
@@ -68,8 +68,7 @@ export async function startReceiver(wiring: Wiring, options: ReceiverOptions): P
     async () => {
       const startedAt = world.now();
       const left = { getRemainingTimeInMillis: () => RESYNC_MS - (world.now() - startedAt) };
-      const { lists } = await resync({}, left);
-      options.onResync?.(lists);
+      await resync({}, left);
     },
     { world, intervalMs: options.resyncMs, firstAfterMs: options.firstResyncMs ?? 0 },
   );
@@ -80,10 +79,6 @@ export async function startReceiver(wiring: Wiring, options: ReceiverOptions): P
       await Promise.all([server.close(), loop.stop()]);
     },
   };
-}
-
-interface Resynced {
-  readonly lists: readonly ListReport[];
 }
 
 function listenError(error: unknown, where: { readonly host: string; readonly port: number }) {

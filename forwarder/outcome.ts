@@ -1,12 +1,7 @@
 import type { Instant } from "../lib/core/record.ts";
 import type { Generation } from "../lib/core/snapshot.ts";
-import {
-  type Answer,
-  type ProblemDocument,
-  parseAnswer,
-  parseProblemDocument,
-  problemKindOf,
-} from "../lib/wire/protocol.ts";
+import { type Answer, type ProblemDocument, problemKindOf } from "../lib/wire/protocol.ts";
+import { parseAnswer, parseProblemDocument } from "../lib/wire/reply.ts";
 import type { World } from "../lib/world.ts";
 import { type Backoff, backoffMs, spread } from "./backoff.ts";
 import { parseRetryAfter } from "./http.ts";

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { discoveryUrl, keySetUrl } from "../lib/core/issuer.ts";
 import { KEY_SET_BYTES_MAX, type KeySet, parseKeySet } from "../lib/wire/jwks.ts";
 import { textWithin, type World, withTimeout } from "../lib/world.ts";

@@ -95,7 +95,7 @@ export function keySource(options: KeySourceOptions): KeySource {
       const reason = error instanceof Error ? error.message : "unknown error";
       const going = isBelieved() ? "; going on with those that are known" : "";
       world.log.warn(
-        { keys: options.name },
+        { issuer: options.name },
         `Cannot read the keys of an issuer: ${reason}${going}`,
       );
     }
@@ -141,6 +141,6 @@ function tell(
   const idsOf = ({ keys }: KeySet) => keys.map(({ id }) => id ?? "").toSorted();
   const ids = idsOf(set);
   if (before !== null && idsOf(before).join() === ids.join()) return;
-  world.log.info({ keys: name, ids }, "Read the keys of an issuer");
-  for (const sentence of set.refused) world.log.warn({ keys: name }, sentence);
+  world.log.info({ issuer: name, ids }, "Read the keys of an issuer");
+  for (const sentence of set.refused) world.log.warn({ issuer: name }, sentence);
 }

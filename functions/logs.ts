@@ -12,6 +12,7 @@ import { parseSourceReading } from "../lib/stores/readings.ts";
 import type { Store } from "../lib/stores/store.ts";
 import { timedStore } from "../lib/stores/timed.ts";
 import type { World } from "../lib/world.ts";
+import { countedStore } from "./run.ts";
 
 /** Opens a log by its name. No call to the store is begun or waited for after a deadline. */
 export type OpenLog<T> = (name: string, deadline?: Instant) => Log<T>;
@@ -29,7 +30,7 @@ export function openLogs(
   { installation, world }: { readonly installation: string; readonly world: World },
 ): Logs {
   const place = (deadline: Instant = Number.POSITIVE_INFINITY) => ({
-    store: timedStore(store, { world, deadline }),
+    store: countedStore(timedStore(store, { world, deadline })),
     prefix: "",
     installation,
     world,

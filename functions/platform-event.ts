@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { HttpRequest } from "./http.ts";
 
 /** A request as a platform hands it over. */
@@ -14,11 +14,11 @@ export type EventReading =
   | { readonly kind: "other" };
 
 /** Other values are dropped: no platform sends them. */
-const HEADERS = z.record(z.string(), z.unknown()).nullish();
+const HEADERS = z.nullish(z.record(z.string(), z.unknown()));
 const MESSAGE = {
   headers: HEADERS,
-  body: z.string().nullish(),
-  isBase64Encoded: z.boolean().nullish(),
+  body: z.nullish(z.string()),
+  isBase64Encoded: z.nullish(z.boolean()),
 };
 
 /**
@@ -31,8 +31,8 @@ const GATEWAY = z.object({
   ...MESSAGE,
   rawPath: z.string(),
   requestContext: z.object({
-    stage: z.string().nullish(),
-    http: z.object({ method: z.string().min(1), sourceIp: z.string().nullish() }),
+    stage: z.nullish(z.string()),
+    http: z.object({ method: z.string().check(z.minLength(1)), sourceIp: z.nullish(z.string()) }),
   }),
 });
 
@@ -44,13 +44,13 @@ const PROXY = z.object({
   ...MESSAGE,
   multiValueHeaders: HEADERS,
   path: z.string(),
-  httpMethod: z.string().min(1),
-  requestContext: z
-    .object({
-      stage: z.string().nullish(),
-      identity: z.object({ sourceIp: z.string().nullish() }).nullish(),
-    })
-    .nullish(),
+  httpMethod: z.string().check(z.minLength(1)),
+  requestContext: z.nullish(
+    z.object({
+      stage: z.nullish(z.string()),
+      identity: z.nullish(z.object({ sourceIp: z.nullish(z.string()) })),
+    }),
+  ),
 });
 
 /** What these names alone give away as a request, whatever else of it is missing. */
@@ -136,12 +136,14 @@ function requestOf(raw: RawRequest): EventReading {
   if (!LENGTH.test(headers["content-length"] ?? "0")) {
     return refused('Cannot read the header "content-length": it is no number of bytes');
   }
+  const method = raw.method.toUpperCase();
+  if (!METHOD.test(method)) return refused("Cannot read this request: its method is none of HTTP");
   const body = raw.isBase64Encoded ? decode(raw.body) : Buffer.from(raw.body);
   if (body === null) {
     return refused("Cannot read the body: the event says that it is base64, which it is not");
   }
   const request = {
-    method: raw.method.toUpperCase(),
+    method,
     path: routePath(raw.path, raw.stage),
     headers,
     body,
@@ -165,6 +167,8 @@ const SINGLE = new Set([
   "webhook-timestamp",
 ]);
 const LENGTH = /^[0-9]{1,15}$/;
+// It is said in sentences, and must not hold whatever a stranger likes to write into our log.
+const METHOD = /^[A-Z]{1,16}$/;
 
 /**
  * Null for what is not base64 as a whole: Node's decoder skips what it does not know, and a part of

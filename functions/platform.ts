@@ -1,6 +1,8 @@
-import * as z from "zod";
-import type { World } from "../lib/world.ts";
+import * as z from "zod/mini";
+import type { LogFields, World } from "../lib/world.ts";
 import type { InvocationContext } from "./http.ts";
+import { withinPayload } from "./payload.ts";
+import { inRun } from "./run.ts";
 import { environment, environmentWiring, type Wiring } from "./wiring.ts";
 
 /** What a platform calls for every event. */
@@ -21,10 +23,27 @@ export function platformEntry(
     return { env, world: wiring.world, run: make(wiring) };
   };
   return async (event, context) => {
+    const isCold = instance === null;
     instance ??= start();
-    Object.assign(instance.env, NO_SESSION, environment(), sessionOf(context));
-    const invocation = invocationOf(context, instance.world);
-    return plainResponse(await instance.run(event as never, invocation as never));
+    const { env, world, run } = instance;
+    Object.assign(env, NO_SESSION, environment(), sessionOf(context));
+    const invocation = invocationOf(context, world);
+    return inRun(runNames(invocation, isCold), async () => {
+      const response = plainResponse(await run(event as never, invocation as never));
+      return withinPayload(response, world.log);
+    });
+  };
+}
+
+const PROGRAM = "kube-allowlist";
+
+/** What every line says of a run, by the names that are known from Powertools for AWS Lambda. */
+function runNames({ functionName, requestId }: InvocationContext, isCold: boolean): LogFields {
+  return {
+    service: PROGRAM,
+    cold_start: isCold,
+    ...(functionName ? { function_name: functionName } : {}),
+    ...(requestId ? { function_request_id: requestId } : {}),
   };
 }
 
@@ -34,8 +53,8 @@ export function platformEntry(
  */
 const SESSION = z.object({
   credentials: z.object({
-    accessKeyId: z.string().min(1),
-    accessKeySecret: z.string().min(1),
+    accessKeyId: z.string().check(z.minLength(1)),
+    accessKeySecret: z.string().check(z.minLength(1)),
     securityToken: z.string(),
   }),
 });
@@ -62,12 +81,12 @@ function sessionOf(context: unknown): Partial<Record<keyof typeof NO_SESSION, st
 
 /** By the names of Lambda, and of Function Compute. */
 const NAMES = z.object({
-  awsRequestId: z.string().optional(),
-  requestId: z.string().optional(),
-  functionName: z.string().optional(),
-  function: z.object({ name: z.string() }).optional(),
+  awsRequestId: z.optional(z.string()),
+  requestId: z.optional(z.string()),
+  functionName: z.optional(z.string()),
+  function: z.optional(z.object({ name: z.string() })),
 });
-const LIMIT = z.object({ function: z.object({ timeout: z.number().positive() }) });
+const LIMIT = z.object({ function: z.object({ timeout: z.number().check(z.positive()) }) });
 
 /**
  * One context for all platforms. Lambda says how much time is left; Function Compute says how long

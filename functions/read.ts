@@ -1,6 +1,7 @@
 import middy from "@middy/core";
 import { feedRoute, showFeed } from "./feed.ts";
-import type { HttpRequest } from "./http.ts";
+import type { HttpRequest, HttpResponse } from "./http.ts";
+import { concludeReading, measuredRuns } from "./measured.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
 import { type PlatformHandler, platformEntry } from "./platform.ts";
@@ -12,13 +13,18 @@ import type { Wiring } from "./wiring.ts";
  * role may not write anything. Other paths are answered as the feed's are.
  */
 export function makeRead(wiring: Wiring) {
-  return middy({ timeoutEarlyInMillis: 0 })
+  const handler = middy({ timeoutEarlyInMillis: 0 })
     .use(problems(wiring.world.log, (path) => (isStatus(path) ? path : feedRoute(wiring, path))))
     .use(httpEvent())
     .handler((event: unknown) => {
       const request = event as HttpRequest;
       return isStatus(request.path) ? showStatus(wiring, request) : showFeed(wiring, request);
     });
+  return measuredRuns<HttpResponse>(wiring, {
+    handler,
+    conclude: concludeReading,
+    message: "Measured a reading",
+  });
 }
 
 /** The platform's entry. */

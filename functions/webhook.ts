@@ -6,12 +6,14 @@ import type { AdmittedSnapshot, Snapshot } from "../lib/core/snapshot.ts";
 import { type SyncOutcome, sync } from "../lib/sync.ts";
 import { type Answer, deliveryId, parseDelivery } from "../lib/wire/protocol.ts";
 import { type HttpResponse, type InvocationContext, jsonResponse } from "./http.ts";
+import { concludeDelivery, measuredRuns } from "./measured.ts";
 import { type AuthenticatedRequest, authenticate } from "./middleware/authenticate.ts";
 import { inflate, mediaDoor } from "./middleware/doors.ts";
 import { httpEvent } from "./middleware/event.ts";
 import { problems } from "./middleware/problems.ts";
 import { type PlatformHandler, platformEntry } from "./platform.ts";
 import { problem } from "./problem.ts";
+import { measureInRun, tellRun } from "./run.ts";
 import { until, type Wiring } from "./wiring.ts";
 
 const FUNCTION_MS = 29_000;
@@ -27,7 +29,7 @@ const LEASE_WAIT_MS = 5_000;
  * running in a frozen instance.
  */
 export function makeWebhook(wiring: Wiring) {
-  return middy({ timeoutEarlyInMillis: 0 })
+  const handler = middy({ timeoutEarlyInMillis: 0 })
     .use(problems(wiring.world.log, () => "/v1/snapshots"))
     .use(httpEvent())
     .use(mediaDoor())
@@ -35,6 +37,8 @@ export function makeWebhook(wiring: Wiring) {
     .handler((event: unknown, context: unknown) =>
       receive(wiring, event as AuthenticatedRequest, context as InvocationContext),
     );
+  const message = "Measured a delivery";
+  return measuredRuns<HttpResponse>(wiring, { handler, conclude: concludeDelivery, message });
 }
 
 /** The platform's entry. */
@@ -45,6 +49,7 @@ async function receive(
   request: AuthenticatedRequest,
   context: InvocationContext,
 ): Promise<HttpResponse> {
+  tellRun({ cluster: request.cluster });
   const remainingMs = context.getRemainingTimeInMillis?.() ?? FUNCTION_MS;
   const deadline = unbounded.world.now() + Math.min(remainingMs, FUNCTION_MS) - MARGIN_MS;
   const wiring = until(unbounded, deadline + RECORD_MS);
@@ -57,12 +62,16 @@ async function receive(
     });
   }
   const snapshot = parse(request);
+  tellRun({ correlation_id: deliveryId(snapshot) });
   const { world } = wiring;
   const log = wiring.clusterLog(cluster.name);
   const admitted = await admitSnapshot(log, snapshot, { cluster, world });
+  tellRun({ admission: admitted.kind });
   switch (admitted.kind) {
     case "newer":
     case "repeat":
+      measureInRun("Nodes", snapshot.nodes.length);
+      measureInRun("SnapshotAge", Math.max(0, snapshot.time - snapshot.observedAt));
       return jsonResponse(200, await bringAbout(wiring, admitted.snapshot, deadline));
     case "stale":
       throw problem("stale", 409, {

@@ -10,7 +10,7 @@ import {
 import type { TargetConfig } from "../lib/core/list.ts";
 import type { Instant } from "../lib/core/record.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
-import { isLogLevel, LOG_LEVELS, makeLogger } from "../lib/logger.ts";
+import { isLogLevel, LOG_LEVELS } from "../lib/log-line.ts";
 import { dnsClient } from "../lib/sources/dns.ts";
 import type { NameClient } from "../lib/sources/names.ts";
 import { sourceReader } from "../lib/sources/reader.ts";
@@ -20,9 +20,12 @@ import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
 import { kinds } from "../lib/targets/registry.ts";
 import { type Target, TargetError } from "../lib/targets/target.ts";
 import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
-import { makeWorld, type World } from "../lib/world.ts";
+import { type LogFields, makeWorld, type World } from "../lib/world.ts";
 import { type PublishedFeed, publishedFeeds } from "./feeds.ts";
+import { renderLine } from "./line.ts";
+import { lineLogger } from "./line-log.ts";
 import { type Logs, openLogs } from "./logs.ts";
+import { runLog } from "./run.ts";
 import { openStore } from "./store.ts";
 import { type ClusterTokens, resolveTokenRules } from "./token-rules.ts";
 import { ConfigurationError, resolveTokens } from "./tokens.ts";
@@ -46,6 +49,8 @@ export interface Wiring extends SyncContext {
   readonly feeds: ReadonlyMap<string, PublishedFeed>;
   /** Trims the logs, at most once an hour each, for as long as there is time. */
   trim(deadline?: Instant): Promise<void>;
+  /** Takes the members of a line that tells the numbers of a run. */
+  measure(fields: LogFields): void;
 }
 
 export interface WiringOptions {
@@ -62,11 +67,14 @@ export interface WiringOptions {
   readonly memory?: MemoryTargets;
   /** Instead of this machine's name servers. */
   readonly names?: NameClient;
+  /** Is told the numbers of each run. Nobody is unless given: only a cloud's log reads them. */
+  readonly measure?: (fields: LogFields) => void;
 }
 
 /** Makes clients, logs and targets on demand, each once. Rejects nothing until it is used. */
 export function makeWiring(options: WiringOptions): Wiring {
-  const { config, world, env } = options;
+  const { config, env, measure = () => undefined } = options;
+  const world = { ...options.world, log: runLog(options.world.log) };
   const memory = options.memory ?? memoryTargets();
   const secret = (reference: string) => resolveSecret(reference, options);
   const { folder } = options;
@@ -75,13 +83,16 @@ export function makeWiring(options: WiringOptions): Wiring {
   const targets = new Map<string, Promise<Target>>();
   const feeds = publishedFeeds(config, { feedLog, secret });
   const context = { world, env, memory, secret, feed: feedLog };
+  // Made when it is asked for: the webhook, which leaves both to the resync, is packaged without.
+  const trim = once(() => trimmer({ config, feeds, logs: { ...logs, feedLog }, world }));
+  const reader = once(() => sourceReader(context, options.names ?? dnsClient()));
 
   return {
     config,
     policy: config,
     world,
     ...logs,
-    readSource: sourceReader(context, options.names ?? dnsClient()),
+    readSource: async (source, signal) => reader()(source, signal),
     traitsOf: (target) => kindOf(target).traits(target.settings),
     targetOf(target) {
       const forget = () => targets.delete(target.name);
@@ -96,7 +107,8 @@ export function makeWiring(options: WiringOptions): Wiring {
     tokenRules: once(() => resolveTokenRules(config.auth, { world, secret })),
     feeds,
     statusTokens: once(() => resolveTokens(config.statusTokens, { path: "status.tokens", secret })),
-    trim: trimmer({ config, feeds, logs: { ...logs, feedLog }, world }),
+    trim: (deadline) => trim()(deadline),
+    measure,
   };
 }
 
@@ -187,6 +199,9 @@ export function environmentWiring(env = environment()): Wiring {
     const message = `Cannot use log level "${level}": one of ${LOG_LEVELS.join(", ")}`;
     throw new ConfigurationError([{ path: "KUBE_ALLOWLIST_LOG_LEVEL", message }]);
   }
-  const world = makeWorld(makeLogger(level, { log: process.stdout, audit: process.stdout }));
-  return makeWiring({ config: reading.config, world, env, folder: dirname(path) });
+  // A pipe's or a file's write is over when it returns, so that no line waits in a frozen instance.
+  const write = (line: string) => void process.stdout.write(line);
+  const world = makeWorld(lineLogger(level, { write, now: () => Date.now() }));
+  const measure = (fields: LogFields) => write(`${renderLine(fields)}\n`);
+  return makeWiring({ config: reading.config, world, env, folder: dirname(path), measure });
 }

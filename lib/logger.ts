@@ -1,12 +1,6 @@
 import { type DestinationStream, pino } from "pino";
+import { auditMessage, type LogLevel } from "./log-line.ts";
 import type { Logger } from "./world.ts";
-
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-
-export function isLogLevel(text: string): text is LogLevel {
-  return (LOG_LEVELS as readonly string[]).includes(text);
-}
 
 // The last line of defence: nothing hands secrets to a log, and these names never get through if it
 // does.
@@ -21,8 +15,9 @@ const SECRET_PATHS = [
 ].flatMap((name) => [name, `*.${name}`]);
 
 /**
- * JSON lines with `level`, `timestamp` and `message`. Audit lines carry `"audit": true` and pass at
- * every level. Lines are written at once, because a function may be frozen right after its answer.
+ * JSON lines with `level`, `timestamp` and `message`, of processes that stay: commands, `serve` and
+ * the forwarder. Audit lines carry `"audit": true` and pass at every level. Functions have a log of
+ * their own (`functions/line-log.ts`), since this library is a quarter of what they may hold.
  */
 export function makeLogger(
   level: LogLevel,
@@ -42,9 +37,6 @@ export function makeLogger(
     info: (fields, message) => lines.info(fields, message),
     warn: (fields, message) => lines.warn(fields, message),
     error: (fields, message) => lines.error(fields, message),
-    audit: (fields) => {
-      const message = fields.result === "done" ? "Changed a target" : "Tried to change a target";
-      audit.info({ audit: true, ...fields }, message);
-    },
+    audit: (fields) => audit.info({ audit: true, ...fields }, auditMessage(fields)),
   };
 }

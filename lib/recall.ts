@@ -4,7 +4,8 @@ import { outsideKey } from "./core/outside.ts";
 import type { Readings } from "./core/reading.ts";
 import type { Slot, Slots } from "./core/record.ts";
 import { type ListReport, stateOf } from "./core/report.ts";
-import type { Log } from "./stores/log.ts";
+import type { TargetObject } from "./stores/lease.ts";
+import type { Log, LogEntry } from "./stores/log.ts";
 import type { SyncContext } from "./sync.ts";
 
 /*
@@ -78,26 +79,55 @@ async function readNewest<T>(names: readonly string[], logOf: (name: string) => 
   return { bodies: Object.fromEntries(newest), unreadable };
 }
 
-/**
- * What is remembered of these targets, by target name. What cannot be read is met again under the
- * lease.
- */
-export async function readSlots(
+/** What the logs of objects showed, by object; those that could not be read are not there. */
+export type Objects = ReadonlyMap<string, LogEntry<TargetObject> | null>;
+
+/** The newest of the log of each object of these targets. */
+export async function readObjects(
   context: Pick<SyncContext, "objectLog" | "world">,
   targets: readonly { readonly config: TargetConfig }[],
-): Promise<Slots> {
+): Promise<Objects> {
   const objects = [...new Set(targets.map(({ config }) => config.object))].toSorted();
   const newest = await Promise.all(
     objects.map(async (object) => {
       try {
-        return (await context.objectLog(object).newest())?.body.slots ?? {};
+        return [[object, await context.objectLog(object).newest()] as const];
       } catch (error) {
         context.world.log.warn({ object, error: messageOf(error) }, "Cannot read a record");
-        return {};
+        return [];
       }
     }),
   );
-  return Object.assign({}, ...newest);
+  return new Map(newest.flat());
+}
+
+/**
+ * What is remembered of the targets of these objects, by target name. What could not be read is met
+ * again under the lease.
+ */
+export function slotsOf(objects: Objects): Slots {
+  return Object.assign({}, ...[...objects.values()].map((entry) => entry?.body.slots));
+}
+
+/**
+ * The log of an object, whose first look is the one that this run has taken already: that saves a
+ * listing, and whoever was faster meanwhile is met where the lease is written. What was held then
+ * may be free by now, so that is looked at anew.
+ */
+export function lookedAt(
+  log: Log<TargetObject>,
+  seen: LogEntry<TargetObject> | null | undefined,
+): Log<TargetObject> {
+  let first = seen?.body.state === "held" ? undefined : seen;
+  return {
+    ...log,
+    async newest() {
+      if (first === undefined) return log.newest();
+      const entry = first;
+      first = undefined;
+      return entry;
+    },
+  };
 }
 
 /** What is known of a failure, in one sentence. */

@@ -179,16 +179,18 @@ async function apply(turn: Turn, progress: Progress, errand: Errand): Promise<Ta
     progress.revision = await call(turn, "write", (signal) =>
       target.apply(batch, progress.revision, signal),
     );
-    world.log.audit({ ...line, result: "done" });
-    return null;
   } catch (error) {
-    if (!(error instanceof TargetError)) throw error;
-    world.log.audit({ ...line, result: error.kind });
+    // A fault of ours tells nothing of what was written before it.
+    const isKnown = error instanceof TargetError;
+    world.log.audit({ ...line, result: isKnown ? error.kind : "unknown" });
+    if (!isKnown) throw error;
     // Also when another read puts it right: what was met on the way must be said somewhere.
     world.log.warn({ ...place, error: error.message }, "Cannot carry out a write");
     if (target.traits.write === "whole") unsettle(turn, progress, error);
     return error;
   }
+  world.log.audit({ ...line, result: "done" });
+  return null;
 }
 
 /**

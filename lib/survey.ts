@@ -12,7 +12,15 @@ import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { Generation } from "./core/snapshot.ts";
 import { judge } from "./core/verdict.ts";
 import type { Voice } from "./core/voice.ts";
-import { readSlots, readTruth, slotFor, type Truth, troubled, troubleOf } from "./recall.ts";
+import {
+  readObjects,
+  readTruth,
+  slotFor,
+  slotsOf,
+  type Truth,
+  troubled,
+  troubleOf,
+} from "./recall.ts";
 import { askSources } from "./refresh.ts";
 import type { SyncContext } from "./sync.ts";
 import { TargetError } from "./targets/target.ts";
@@ -75,7 +83,7 @@ const SURVEY_MS_MAX = 60_000;
 export async function statusOf(context: SyncContext, lists: readonly List[]): Promise<Status> {
   const targets = lists.flatMap((list) => list.targets.map((config) => ({ list, config })));
   const truth = await readTruth(context, lists);
-  const slots = await readSlots(context, targets);
+  const slots = slotsOf(await readObjects(context, targets));
   const reports = targets.map(({ list, config }) => {
     const report = rememberedReport(context, slots[config.name], { list, config, truth });
     const trouble = troubleOf(list, truth);
@@ -111,7 +119,7 @@ export async function survey(context: SyncContext, lists: readonly List[]): Prom
   const deadline = context.world.now() + SURVEY_MS_MAX;
   const readings = await askSources(context, { ...stored, lists, deadline });
   const truth = { ...stored, readings };
-  const slots = await readSlots(context, targets);
+  const slots = slotsOf(await readObjects(context, targets));
   const sights = await Promise.all(
     targets.map(async ({ list, config }): Promise<Sight> => {
       const trouble = troubleOf(list, truth);

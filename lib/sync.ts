@@ -9,10 +9,13 @@ import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { AdmittedSnapshot } from "./core/snapshot.ts";
 import { inParallel } from "./parallel.ts";
 import {
+  lookedAt,
   messageOf,
-  readSlots,
+  type Objects,
+  readObjects,
   readTruth,
   slotFor,
+  slotsOf,
   type Truth,
   troubled,
   troubleOf,
@@ -75,6 +78,8 @@ export interface SyncOutcome {
   /** Lists in ascending order of name, targets in the order of the configuration. */
   readonly targets: readonly TargetOutcome[];
   readonly snapshots: Snapshots;
+  /** Why what is stored of a speaker cannot be read: nothing is known of it, not even its age. */
+  readonly unreadable: Truth["unreadable"];
 }
 
 /** One target of one list, with what the stored snapshots say of it. */
@@ -96,7 +101,8 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
   const truth = await readTruth(context, options.lists);
   const readable = options.lists.filter((list) => troubleOf(list, truth) === null);
   const jobs = jobsOf(context, readable, truth);
-  const remembered = await readSlots(context, jobs);
+  const objects = await readObjects(context, jobs);
+  const remembered = slotsOf(objects);
   const due = jobs.filter((job) => {
     const slot = remembered[job.config.name];
     const isStopping = slot !== undefined && stopped(slot, { ...context, job }) !== slot;
@@ -104,7 +110,8 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
   });
   const outcomes = new Map<string, Outcome>();
   await inParallel(byObject(due, remembered), async (group) => {
-    for (const [name, outcome] of await syncObject(context, options, { jobs: group, remembered })) {
+    const found = { jobs: group, remembered, objects };
+    for (const [name, outcome] of await syncObject(context, options, found)) {
       outcomes.set(name, outcome);
     }
   });
@@ -118,7 +125,7 @@ export async function sync(context: SyncContext, options: SyncOptions): Promise<
       return { list, config, traits, ...(outcomes.get(config.name) ?? unknown) };
     });
   });
-  return { targets, snapshots: truth.snapshots };
+  return { targets, snapshots: truth.snapshots, unreadable: truth.unreadable };
 }
 
 function jobsOf(context: SyncContext, lists: readonly List[], truth: Truth): Job[] {
@@ -194,6 +201,7 @@ interface Group {
   /** Due jobs of one object. */
   readonly jobs: readonly Job[];
   readonly remembered: Slots;
+  readonly objects: Objects;
 }
 
 /** All due slots of one object, one after the other, under its lease. */
@@ -210,7 +218,7 @@ async function syncObject(
   try {
     const waitMs = Math.min(options.waitMs, Math.max(0, remainingMs));
     const signal = context.signal === undefined ? {} : { signal: context.signal };
-    lease = await acquireLease(context.objectLog(object), {
+    lease = await acquireLease(lookedAt(context.objectLog(object), group.objects.get(object)), {
       world,
       remainingMs,
       waitMs,

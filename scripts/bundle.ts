@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 import { awsSchemasPlugin } from "./aws-schemas-plugin.ts";
 import { cloudsPlugin } from "./clouds-plugin.ts";
+import { descriptionsPlugin } from "./descriptions-plugin.ts";
 import { kubernetesPlugin } from "./kubernetes-plugin.ts";
+import { popCorePlugin } from "./pop-core-plugin.ts";
 
 /** The repository. */
 export const ROOT = join(import.meta.dirname, "..");
@@ -53,6 +55,10 @@ export const BUNDLING = {
   define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
 } satisfies BuildOptions;
 
+export interface BundleOptions {
+  readonly plugins?: readonly Plugin[];
+}
+
 /**
  * Bundles one entry into `<directory>/<name>.cjs`, with everything it needs: it runs on Node 20
  * without `node_modules`. Same sources, same bytes. CommonJS, because an ESM bundle that imports
@@ -61,10 +67,19 @@ export const BUNDLING = {
 export async function bundleEntry(
   name: string,
   directory: string,
-  options: { readonly plugins?: readonly Plugin[] } = {},
+  options: BundleOptions = {},
 ): Promise<Bundle> {
   const entry = ENTRIES[name];
   if (entry === undefined) throw new Error(`Cannot bundle "${name}": it is not an entry`);
+  return bundleFile(entry, join(directory, `${name}.cjs`), options);
+}
+
+/** {@link bundleEntry} of any file. */
+export async function bundleFile(
+  entry: string,
+  outfile: string,
+  options: BundleOptions = {},
+): Promise<Bundle> {
   const inputs = new Set<string>();
   const add = (paths: readonly string[]) => {
     for (const path of paths) inputs.add(path);
@@ -73,19 +88,21 @@ export async function bundleEntry(
   const result = await build({
     ...BUNDLING,
     entryPoints: [entry],
-    outfile: join(directory, `${name}.cjs`),
+    outfile,
     format: "cjs",
     metafile: true,
     plugins: [
       ...(options.plugins ?? []),
       cloudsPlugin(inner, add),
       kubernetesPlugin(),
+      popCorePlugin(),
+      descriptionsPlugin(),
       awsSchemasPlugin(),
     ],
   });
   if (result.warnings.length > 0) {
     const warnings = result.warnings.map(({ text, location }) => `${location?.file}: ${text}`);
-    throw new Error(`Cannot bundle "${name}" without warnings: ${warnings.join("; ")}`);
+    throw new Error(`Cannot bundle ${entry} without warnings: ${warnings.join("; ")}`);
   }
   // Files that the plugin made up hold what it has named already.
   add(Object.keys(result.metafile.inputs).filter((path) => !NAMESPACE.test(path)));

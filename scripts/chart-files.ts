@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { ROOT } from "./bundle.ts";
 import { renderConfigSchema } from "./config-schema.ts";
 import { describedValues, valuesTable } from "./values-comments.ts";

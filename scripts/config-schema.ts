@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import {
   clusterShape,
   fileShape,
@@ -24,7 +24,10 @@ export function renderConfigSchema(): string {
     name: nameShape,
     store: z.union(Object.values(storeShapes)),
     cluster: clusterShape,
-    list: listShape(z.union(Object.values(sourceShapes)), z.unknown().describe(TARGET_MARK)),
+    list: listShape(
+      z.union(Object.values(sourceShapes)),
+      z.unknown().check(z.describe(TARGET_MARK)),
+    ),
   });
   const { $schema, ...rest } = jsonSchema(whole);
   const head = { $schema, title: "Configuration of kube-allowlist" };
@@ -46,7 +49,7 @@ function isTargetMark(value: unknown): boolean {
   );
 }
 
-function targetSchema(kind: string, schema: z.ZodType): Json {
+function targetSchema(kind: string, schema: z.ZodMiniType): Json {
   const { $schema: _, properties, required, ...rest } = jsonSchema(schema);
   return {
     ...rest,
@@ -56,6 +59,6 @@ function targetSchema(kind: string, schema: z.ZodType): Json {
 }
 
 // What people write, not what it becomes.
-function jsonSchema(shape: z.ZodType): Json {
+function jsonSchema(shape: z.ZodMiniType): Json {
   return z.toJSONSchema(shape, { io: "input" }) as Json;
 }

@@ -2,7 +2,7 @@
  * npm run package -- [--config allowlist.yaml] [--out dist/package] [--account N] [--region R]: one
  * folder and one archive a function, with its bundle and the configuration as JSON, and what
  * deploying them needs: iam.json, serverless.json, SHA256SUMS. The same sources and configuration
- * give the same bytes. Clouds that a function does not reach are left out.
+ * give the same bytes. What a function does not reach with it is left out.
  */
 
 import { createHash } from "node:crypto";
@@ -16,7 +16,7 @@ import { type Place, rolesOf } from "../lib/roles.ts";
 import { bundleEntry, ROOT } from "./bundle.ts";
 import { packageConfig } from "./packaged-config.ts";
 import { serverlessNotes, serverlessSettings } from "./serverless-settings.ts";
-import { leaveOutUnused } from "./unused-clouds.ts";
+import { leaveOutUnused } from "./unused-parts.ts";
 import { zip } from "./zip.ts";
 
 const { values } = parseArgs({

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { LABELS_MAX, SCOPE_PODS_MAX } from "../lib/core/snapshot.ts";
 
 /*
@@ -33,23 +33,23 @@ const REPLICAS_MAX = 10;
 const PORT_MIN = 1_024;
 const PORT_MAX = 65_535;
 
-const text = (pattern: RegExp) => z.string().regex(pattern);
+const text = (pattern: RegExp) => z.string().check(z.regex(pattern));
 /** Empty is "as usual". */
 const optional = (pattern: RegExp) => text(new RegExp(`^$|${pattern.source}`));
 const objects = z.array(z.looseObject({}));
 const object = z.looseObject({});
 const texts = z.record(z.string(), z.string());
-const port = z.number().int().min(1).max(PORT_MAX);
+const port = z.number().check(z.int(), z.minimum(1), z.maximum(PORT_MAX));
 /** One that an account without privileges may listen on. */
-const ownPort = z.number().int().min(PORT_MIN).max(PORT_MAX);
-const replicas = z.number().int().min(1).max(REPLICAS_MAX);
+const ownPort = z.number().check(z.int(), z.minimum(PORT_MIN), z.maximum(PORT_MAX));
+const replicas = z.number().check(z.int(), z.minimum(1), z.maximum(REPLICAS_MAX));
 const labels = z.record(text(LABEL_KEY), text(LABEL_VALUE));
 
 const variables = z.array(
   z.strictObject({
     name: text(VARIABLE),
-    value: z.string().optional(),
-    valueFrom: object.optional(),
+    value: z.optional(z.string()),
+    valueFrom: z.optional(object),
   }),
 );
 
@@ -65,9 +65,9 @@ const pod = {
   serviceAccount: account,
   env: variables,
   resources: z.strictObject({
-    requests: object.optional(),
-    limits: object.optional(),
-    claims: objects.optional(),
+    requests: z.optional(object),
+    limits: z.optional(object),
+    claims: z.optional(objects),
   }),
   priorityClassName: optional(OBJECT),
   tolerations: objects,
@@ -112,7 +112,7 @@ const forwarder = z.strictObject({
 const receiver = z.strictObject({
   ...pod,
   enabled: z.boolean(),
-  config: z.looseObject({}).describe(CONFIG_MARK),
+  config: z.looseObject({}).check(z.describe(CONFIG_MARK)),
   replicas,
   resync: text(DURATION),
   host: text(ADDRESS),
@@ -125,7 +125,9 @@ const receiver = z.strictObject({
     existingClaim: optional(OBJECT),
     size: text(QUANTITY),
     storageClassName: optional(OBJECT),
-    accessModes: z.array(z.enum(["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"])).min(1),
+    accessModes: z
+      .array(z.enum(["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]))
+      .check(z.minLength(1)),
     annotations: texts,
   }),
   service: z.strictObject({
@@ -147,31 +149,31 @@ const receiver = z.strictObject({
 /** All values, as `values.yaml` has them; a name that is not here is a mistake. */
 export const valuesShape = z.strictObject({
   // Helm hands this to every chart within another one, and so do people who switch it on there.
-  global: object.optional(),
-  enabled: z.boolean().optional(),
+  global: z.optional(object),
+  enabled: z.optional(z.boolean()),
   nameOverride: optional(NAME),
   fullnameOverride: optional(NAME),
   commonLabels: labels,
   imagePullSecrets: z.array(z.strictObject({ name: text(OBJECT) })),
   image: z.strictObject({
-    repository: z.string().regex(/^[a-z0-9][a-z0-9.:/_-]*$/),
+    repository: z.string().check(z.regex(/^[a-z0-9][a-z0-9.:/_-]*$/)),
     tag: optional(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/),
     digest: optional(DIGEST),
     pullPolicy: z.enum(["Always", "IfNotPresent", "Never"]),
   }),
   cluster: optional(CLUSTER),
   url: optional(URL_TEXT),
-  labels: z.array(text(LABEL_KEY)).max(LABELS_MAX),
+  labels: z.array(text(LABEL_KEY)).check(z.maxLength(LABELS_MAX)),
   pods: z
-    .array(z.strictObject({ namespace: text(NAME), labels: labels.optional() }))
-    .max(SCOPE_PODS_MAX),
+    .array(z.strictObject({ namespace: text(NAME), labels: z.optional(labels) }))
+    .check(z.maxLength(SCOPE_PODS_MAX)),
   heartbeat: text(DURATION),
   logLevel: z.enum(["debug", "info", "warn", "error"]),
   auth: z.strictObject({
     method: z.enum(["", "token", "signature", "both"]),
     token: z.strictObject({
       audience: text(VISIBLE),
-      expirationSeconds: z.number().int().min(TOKEN_S_MIN).max(TOKEN_S_MAX),
+      expirationSeconds: z.number().check(z.int(), z.minimum(TOKEN_S_MIN), z.maximum(TOKEN_S_MAX)),
     }),
     signature: z.strictObject({ existingSecret: optional(OBJECT), key: text(FILE) }),
   }),

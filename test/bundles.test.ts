@@ -13,8 +13,10 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, type TestContext, test } from "node:test";
 import { type BuildOptions, build } from "esbuild";
+import { parseConfig } from "../lib/config.ts";
 import { awsSchemasPlugin, literalKeys } from "../scripts/aws-schemas-plugin.ts";
 import {
+  BUNDLING,
   type Bundle,
   bundleEntry,
   ENTRIES,
@@ -22,7 +24,10 @@ import {
   FUNCTIONS,
   ROOT,
 } from "../scripts/bundle.ts";
+import { descriptionsPlugin, withoutDescriptions } from "../scripts/descriptions-plugin.ts";
 import { renderNotices } from "../scripts/notices.ts";
+import { leaveOutUnused } from "../scripts/unused-parts.ts";
+import { CLOUD_VENDORS, type CloudVendor, vendorConfig } from "./vendor-config.ts";
 
 /**
  * Most bytes of a bundle. A function of more starts noticeably later; the usual reason is an SDK
@@ -36,9 +41,27 @@ const BYTES_MAX: Readonly<Record<string, number>> = {
   webhook: 900_000,
 };
 
+/** Most bytes of the webhook as it is packaged for all kinds of targets of one cloud. */
+const PACKAGED_BYTES_MAX: Readonly<Record<CloudVendor, number>> = {
+  alibaba: 250_000,
+  aws: 900_000,
+};
+
+/** What answers events needs no logger of streams, no arithmetic, and only what zod/mini is. */
+const NOT_IN_FUNCTIONS = [
+  "yaml",
+  "commander",
+  "@kubernetes/client-node",
+  "pino",
+  "json-bigint",
+  "bignumber.js",
+  "debug",
+  "zod/v4/classic",
+];
+
 /** Packages that a bundle must not hold. */
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
-  cli: ["undici"],
+  cli: ["undici", "json-bigint", "bignumber.js", "zod/v4/classic"],
   forwarder: [
     "yaml",
     "commander",
@@ -46,10 +69,48 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
     "@aws-sdk/client-ec2",
     "@alicloud/pop-core",
     "@middy/core",
+    "zod/v4/classic",
   ],
-  read: ["yaml", "commander", "@kubernetes/client-node"],
-  resync: ["yaml", "commander", "@kubernetes/client-node"],
-  webhook: ["yaml", "commander", "@kubernetes/client-node"],
+  read: NOT_IN_FUNCTIONS,
+  resync: NOT_IN_FUNCTIONS,
+  webhook: NOT_IN_FUNCTIONS,
+};
+
+/** Every source, and the targets of one cloud. */
+const FILE = {
+  version: 1,
+  installation: "acme",
+  store: { kind: "oss", bucket: "acme-allowlist", region: "cn-beijing", prefix: "a/" },
+  status: { tokens: ["env:STATUS"] },
+  clusters: {
+    eu: {
+      auth: { signature: { keys: ["env:KEY"] } },
+      bounds: ["203.0.113.0/24"],
+      staleAfter: "15m",
+      widest: { ipv4: 20 },
+    },
+  },
+  lists: {
+    web: {
+      from: [
+        { cluster: "eu", nodes: { pool: "a" }, addresses: ["ExternalIP"] },
+        { cluster: "eu", pods: { namespace: "web", labels: { app: "x" } } },
+        { static: ["198.51.100.7/32"] },
+        { dns: [{ name: "nat.example.com", ttlMin: "1m", family: "ipv4" }] },
+        { subnets: [{ aws: "subnet-0a1b", region: "eu-west-1" }], widest: { ipv4: 20 } },
+      ],
+      removal: { policy: "sync", grace: "5m", acceptAfter: "1h" },
+      formerly: ["www"],
+      targets: [
+        {
+          kind: "alibaba/security-group",
+          region: "cn-beijing",
+          id: "sg-1",
+          permission: { protocol: "all" },
+        },
+      ],
+    },
+  },
 };
 
 const directory = mkdtempSync(join(tmpdir(), "kube-allowlist-bundles-"));
@@ -82,6 +143,87 @@ for (const name of Object.keys(ENTRIES)) {
     }
   });
 }
+
+for (const vendor of CLOUD_VENDORS) {
+  const most = PACKAGED_BYTES_MAX[vendor];
+  test(`the webhook packaged for every kind of ${vendor} has at most ${most} bytes`, async (context) => {
+    const folder = join(directory, vendor);
+    mkdirSync(folder);
+    const config = vendorConfig(vendor);
+    assert(config.lists.length >= 3);
+    for (const name of FUNCTIONS) {
+      const plugins = [leaveOutUnused(config, name as "webhook")];
+      const { bytes } = await bundleEntry(name, folder, { plugins });
+      context.diagnostic(`${name}: ${bytes} bytes`);
+      assert(bytes <= most, `${name}: ${bytes} bytes; at most ${most}`);
+    }
+  });
+}
+
+test("bundles hold no description of a setting, and what their configuration parser takes and says is the same", async () => {
+  const entry = join(directory, "config.mjs");
+  const contents = 'export { parseConfig } from "./lib/config.ts";';
+  const stdin = { contents, resolveDir: ROOT, loader: "ts" } as const;
+  const plugins = [descriptionsPlugin()];
+  const options = { stdin, outfile: entry, format: "esm", plugins } as const;
+  await build({ ...BUNDLING, ...options, minify: false });
+  const text = readFileSync(entry, "utf8");
+  const shapes = readFileSync(join(ROOT, "lib/config/shape.ts"), "utf8");
+  const descriptions = [...shapes.matchAll(/describe\(\s*"([^"\\]+)"/g)].map(
+    ([, said = ""]) => said,
+  );
+  assert(descriptions.length > 20);
+  assert.deepEqual(
+    descriptions.filter((said) => text.includes(said)),
+    [],
+  );
+  const bundled: { readonly parseConfig: typeof parseConfig } = await import(entry);
+  for (const file of brokenFiles()) {
+    const reading = bundled.parseConfig(file);
+    assert.deepEqual(reading, parseConfig(file));
+    // What zod/mini says where nobody wrote a sentence.
+    assert(!JSON.stringify(reading).includes("Invalid input"), JSON.stringify(reading));
+  }
+});
+
+/** A whole file, and it again with something missing or of another type in every place. */
+function brokenFiles(): readonly unknown[] {
+  const whole = JSON.parse(JSON.stringify(FILE));
+  const broken = placesOf(FILE).flatMap((path) =>
+    [undefined, 7, "x", [], {}].map((value) => {
+      const file = JSON.parse(JSON.stringify(FILE));
+      const last = path.at(-1) ?? "";
+      const parent = path.slice(0, -1).reduce((at, key) => at[key], file);
+      parent[last] = value;
+      return file;
+    }),
+  );
+  return [whole, ...broken];
+}
+
+function placesOf(value: unknown): readonly (readonly string[])[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, one]) => [
+    [key],
+    ...placesOf(one).map((rest) => [key, ...rest]),
+  ]);
+}
+
+test("withoutDescriptions() takes descriptions out of shapes, and nothing else", () => {
+  const source = [
+    String.raw`const a = z.string().check(z.minLength(1), z.describe("It\'s \"so\", (a) + b"));`,
+    "const b = z.optional(a).check(z.describe('x' + \n \"y\",\n));",
+    "const c = z.string().check(z.describe(text));",
+  ];
+  assert.equal(
+    withoutDescriptions(source.join("\n")),
+    [
+      "const a = z.string().check(z.minLength(1), );",
+      "const b = z.optional(a);",
+      "const c = z.string().check(z.describe(text));",
+    ].join("\n"),
+  );
+});
 
 test("bundleEntry() gives the same bytes twice", async (context) => {
   const again = join(directory, "again");

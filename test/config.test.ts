@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Kinds } from "../lib/config/list.ts";
 import { nearest, pathText } from "../lib/config/problems.ts";
 import { parseDuration } from "../lib/config/shape.ts";
@@ -30,9 +30,9 @@ const TRAITS: Traits = {
 
 const settingsShape = z.strictObject({
   id: z.string(),
-  port: z.union([z.int(), z.string().regex(/^[0-9]+-[0-9]+$/)]).optional(),
-  limit: z.int().optional(),
-  exclusive: z.boolean().optional(),
+  port: z.optional(z.union([z.int(), z.string().check(z.regex(/^[0-9]+-[0-9]+$/))])),
+  limit: z.optional(z.int()),
+  exclusive: z.optional(z.boolean()),
 });
 
 function kindNamed(

@@ -8,12 +8,8 @@ import { openLog } from "../lib/stores/log.ts";
 import { memoryStore } from "../lib/stores/memory.ts";
 import { parseSourceReading } from "../lib/stores/readings.ts";
 import { StoreError } from "../lib/stores/store.ts";
-import {
-  parseAnswer,
-  parseDelivery,
-  parseProblemDocument,
-  renderDelivery,
-} from "../lib/wire/protocol.ts";
+import { parseDelivery, renderDelivery } from "../lib/wire/protocol.ts";
+import { parseAnswer, parseProblemDocument } from "../lib/wire/reply.ts";
 import { node, pod, snapshot } from "./core/cases.ts";
 import { CANARIES, receiver } from "./functions/receiver.ts";
 import { virtualWorld } from "./virtual-world.ts";

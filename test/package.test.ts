@@ -109,44 +109,90 @@ test(
   },
 );
 
-test(
-  "npm run package never takes a secret along, and says which variables each function " + "needs",
-  () => {
-    const written = ["iam.json", "serverless.json", "webhook/allowlist.json"];
-    for (const file of written) assert(!read(first.out, file).includes("canary"), file);
-    assert(!first.stdout.includes("canary"));
-    assert.match(read(first.out, "webhook/allowlist.json"), /"env:EU_KEY"/);
-    assert.match(
-      first.stdout,
-      /^webhook needs EU_KEY\nresync needs no secret\nread needs STATUS_TO/m,
-    );
-    assert.equal(first.stderr, "");
-  },
-);
+test("npm run package never takes a secret along, and says which variables each function needs", () => {
+  const written = ["iam.json", "serverless.json", "webhook/allowlist.json"];
+  for (const file of written) assert(!read(first.out, file).includes("canary"), file);
+  assert(!first.stdout.includes("canary"));
+  assert.match(read(first.out, "webhook/allowlist.json"), /"env:EU_KEY"/);
+  assert.match(
+    first.stdout,
+    /^webhook needs EU_KEY\nresync needs no secret\nread needs STATUS_TO/m,
+  );
+  assert.equal(first.stderr, "");
+});
+
+/** By cloud, what stands in its own files only. */
+const WORDS = {
+  alibaba: '"RevokeSecurityGroup"',
+  aws: "AmazonEC2",
+  linode: '"networking"',
+  oss: "OSS4-HMAC",
+  s3: "s3:PutObject",
+} as const;
 
 test("npm run package gives bundles of only the clouds that each function reaches", () => {
-  const left = (out: string, name: string) => {
-    const bundle = read(out, `${name}/${name}.cjs`);
-    return [...bundle.matchAll(/Cannot use ([a-z0-9/-]+): these functions/g)].map(
+  // A resync may be told to ask either cloud for a subnet; nothing else leads to what is not named.
+  const left = (out: string) =>
+    [...read(out, "resync/resync.cjs").matchAll(/Cannot use ([a-z0-9/-]+): these functions/g)].map(
       ([, one = ""]) => one,
     );
-  };
   const firewall = "{ kind: linode/firewall, id: 1, permission: { protocol: all } }";
   const oss = "{ kind: oss, bucket: acme, region: cn-beijing }";
   const memory = CONFIG.replace("TARGET", "{ kind: memory, id: web }");
-  for (const [config, used, unused] of [
-    [CONFIG.replace("TARGET", firewall), ["s3", "aws", "linode"], ["oss", "alibaba"]],
-    [memory.replace(/\{ kind: s3.*\}/, oss), ["oss", "alibaba"], ["s3", "aws", "linode"]],
+  for (const [config, used, unused, targets] of [
+    [CONFIG.replace("TARGET", firewall), ["aws", "s3"], ["alibaba", "oss"], ["linode"]],
+    [memory.replace(/\{ kind: s3.*\}/, oss), ["alibaba", "oss"], ["aws", "s3"], []],
   ] as const) {
     const { out, status, stderr } = packageFunctions(config, join(directory, "clouds"));
     assert.equal(status, 0, stderr);
     // What all vendors share is never left out: an error would then be another error.
-    const names = left(out, "webhook");
+    const names = left(out);
     for (const name of unused) assert(names.includes(name), `no ${name}`);
     for (const name of [...used, ...SHARED]) assert(!names.includes(name), name);
+    const webhook = read(out, "webhook/webhook.cjs");
+    const found = Object.entries(WORDS).filter(([, word]) => webhook.includes(word));
+    assert.deepEqual(
+      found.map(([name]) => name),
+      [...used, ...targets].toSorted(),
+    );
     // Who only reads what is stored reaches no target.
-    assert(left(out, "read").includes("linode"));
+    assert(!read(out, "read/read.cjs").includes(WORDS.linode));
   }
+});
+
+test("a packaged function refuses what it was packaged without, with a sentence", () => {
+  const run = packageFunctions(CONFIG.replace("TARGET", GROUP), join(directory, "without"));
+  assert.equal(run.status, 0, run.stderr);
+  const config = JSON.parse(read(run.out, "webhook/allowlist.json"));
+  const program = `
+    const { handler } = require("./webhook.cjs");
+    handler({}, {}).catch(({ problems = [], message }) => {
+      for (const { path, message } of problems) console.log(path + ": " + message);
+      if (problems.length === 0) console.log(message);
+    });
+  `;
+  const said = (changed: object) => {
+    const path = join(directory, "changed.json");
+    writeFileSync(path, JSON.stringify({ ...config, ...changed }));
+    const { stdout } = spawnSync(process.execPath, ["--eval", program], {
+      cwd: join(run.out, "webhook"),
+      encoding: "utf8",
+      env: { KUBE_ALLOWLIST_CONFIG: path },
+      timeout: TIMEOUT_MS,
+    });
+    return stdout;
+  };
+  const targets = [{ kind: "linode/firewall", id: 1, permission: { protocol: "all" } }];
+  const way =
+    'these functions were packaged without it; run "npm run package" with the new configuration\n';
+  assert.equal(
+    said({ lists: { web: { ...config.lists.web, targets } } }),
+    `lists.web.targets[0]: Cannot use a target of kind "linode/firewall": ${way}`,
+  );
+  assert.equal(
+    said({ store: { kind: "file", path: "x" } }),
+    `Cannot use a store of kind "file": ${way}`,
+  );
 });
 
 test("npm run package refuses a wrong configuration with every problem", () => {

@@ -175,7 +175,8 @@ test(
         ].toSorted(),
       );
       for (const { Properties } of alarms) {
-        const missing = Properties.MetricName === "Invocations" ? "breaching" : "notBreaching";
+        const watched = ["ClustersStale", "Invocations"].includes(String(Properties.MetricName));
+        const missing = watched ? "breaching" : "notBreaching";
         assert.equal(Properties.TreatMissingData, missing);
         assert.match(JSON.stringify(Properties.AlarmActions), /"Ref":"AlarmTopic"/);
         assert.match(String(Properties.AlarmName), /^kube-allowlist-acme-/);

@@ -769,3 +769,33 @@ test("sync() that waited for a lease works from the truth of then, not from what
     "x was gone before it was added",
   );
 });
+
+test("sync() that was overtaken between its look and its lease works from what is there by then", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  const first = [...nodes(2), node("x", ["203.0.113.77"])];
+  await room.admit(first);
+  let overtake = async () => {};
+  const late = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    contents: room.contents,
+    store: {
+      ...room.store,
+      async put(key, body) {
+        const go = overtake;
+        overtake = async () => {};
+        await go();
+        return room.store.put(key, body);
+      },
+    },
+  });
+  overtake = async () => {
+    await room.deliver(nodes(2));
+  };
+  const report = reportOf(await late.run("webhook"));
+  assert.deepEqual(room.on("one"), hosts(2), "x was gone before it was added");
+  assert.deepEqual([report.state, report.owned], ["converged", 2]);
+  const newest = await room.context.objectLog(list().targets[0]?.object ?? "").newest();
+  assert.equal(newest?.body.state, "done");
+  assert.deepEqual(Object.keys(newest?.body.slots["memory/one"]?.entries ?? {}), hosts(2));
+});

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { parseCidr } from "../../lib/core/cidr.ts";
 import { type JsonAnswer, type JsonHandler, type JsonRequest, serveJson } from "./json-server.ts";
 
@@ -51,29 +51,34 @@ const STARTING_RULES: LinodeRules = {
 
 const network = z
   .string()
-  .refine(
-    (text) => text.startsWith("pl:") || (text.includes("/") && parseCidr(text) !== null),
-    "Must be in IP/mask format, or the name of a prefix list",
+  .check(
+    z.refine(
+      (text) => text.startsWith("pl:") || (text.includes("/") && parseCidr(text) !== null),
+      "Must be in IP/mask format, or the name of a prefix list",
+    ),
   );
-const networks = z.array(network).min(1, "Must not be an empty list").optional();
-const text = (min: number, max: number) => z.string().min(min).max(max).nullish();
+const networks = z.optional(z.array(network).check(z.minLength(1, "Must not be an empty list")));
+const text = (min: number, max: number) =>
+  z.nullish(z.string().check(z.minLength(min), z.maxLength(max)));
 const rule = z
   .strictObject({
     action: z.enum(["ACCEPT", "DROP"]),
     protocol: z.enum(["TCP", "UDP", "ICMP", "IPENCAP", "ALL"]),
-    ports: z.string().refine(isPorts, "Must be ports").nullish(),
+    ports: z.nullish(z.string().check(z.refine(isPorts, "Must be ports"))),
     addresses: z.strictObject({ ipv4: networks, ipv6: networks }),
     label: text(3, 32),
     description: text(1, 100),
   })
-  .refine(
-    ({ protocol, ports }) => !ports || ["TCP", "UDP"].includes(protocol),
-    "Ports are only allowed for TCP and UDP",
-  )
-  .refine(({ addresses: { ipv4 = [], ipv6 = [] } }) => {
-    const count = ipv4.length + ipv6.length;
-    return count >= 1 && count <= ADDRESSES_MAX;
-  }, `Must have 1 to ${ADDRESSES_MAX} addresses`);
+  .check(
+    z.refine(
+      ({ protocol, ports }) => !ports || ["TCP", "UDP"].includes(protocol),
+      "Ports are only allowed for TCP and UDP",
+    ),
+    z.refine(({ addresses: { ipv4 = [], ipv6 = [] } }) => {
+      const count = ipv4.length + ipv6.length;
+      return count >= 1 && count <= ADDRESSES_MAX;
+    }, `Must have 1 to ${ADDRESSES_MAX} addresses`),
+  );
 const ruleOrSet = z.union([rule, z.strictObject({ ruleset: z.int() })]);
 const policy = z.enum(["ACCEPT", "DROP"]);
 // Version and fingerprint are read-only: unknown members are refused, and so are they.
@@ -84,13 +89,15 @@ const rulesBody = z
     inbound_policy: policy,
     outbound_policy: policy,
   })
-  .refine(
-    ({ inbound, outbound }) => inbound.length + outbound.length <= RULES_MAX,
-    `Must not have more than ${RULES_MAX} rules`,
+  .check(
+    z.refine(
+      ({ inbound, outbound }) => inbound.length + outbound.length <= RULES_MAX,
+      `Must not have more than ${RULES_MAX} rules`,
+    ),
   );
 const databaseBody = z.strictObject({
   allow_list: z.array(
-    z.string().refine((entry) => /^[0-9./]+$/.test(entry) && parseCidr(entry) !== null),
+    z.string().check(z.refine((entry) => /^[0-9./]+$/.test(entry) && parseCidr(entry) !== null)),
   ),
 });
 
@@ -194,7 +201,7 @@ function notFound(): JsonAnswer {
   return refusal(404, "Not found");
 }
 
-function invalid(error: z.ZodError): JsonAnswer {
+function invalid(error: z.core.$ZodError): JsonAnswer {
   const errors = error.issues.map(({ path, message }) => ({
     field: path.join("."),
     reason: message,

@@ -3,6 +3,7 @@ import { StoreError } from "../../lib/stores/store.ts";
 import type { LogFields, Logger } from "../../lib/world.ts";
 import type { HttpRequest } from "../http.ts";
 import { problem, problemResponse, RequestProblem } from "../problem.ts";
+import { runFields } from "../run.ts";
 
 const RETRY_AFTER_S = 5;
 
@@ -14,12 +15,24 @@ const RETRY_AFTER_S = 5;
 export function problems(log: Logger, routeOf: (path: string) => string): MiddlewareObj {
   return {
     onError(request) {
-      const { path, remote } = (request.event ?? {}) as Partial<HttpRequest>;
-      const fields = { route: routeOf(path ?? ""), remote: remote ?? null };
+      const { path, remote, headers } = (request.event ?? {}) as Partial<HttpRequest>;
+      const claimed = claimedDelivery(headers?.["webhook-id"]);
+      const fields = { route: routeOf(path ?? ""), remote: remote ?? null, ...claimed };
       const found = explain(request.error, fields, log);
       request.response = problemResponse(found.document, found.headers);
     },
   };
+}
+
+const DELIVERY_ID = /^[a-z0-9-]{1,32}\/[0-9]{1,10}\/[0-9]{1,10}$/;
+
+/**
+ * Which delivery a request says it is, as long as nobody knows that it is true. What does not look
+ * like one is not told: strangers write into no log.
+ */
+function claimedDelivery(id: unknown): LogFields {
+  if (runFields().correlation_id !== undefined) return {};
+  return typeof id === "string" && DELIVERY_ID.test(id) ? { unverified_delivery: id } : {};
 }
 
 function explain(error: unknown, request: LogFields, log: Logger): RequestProblem {

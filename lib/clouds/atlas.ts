@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { World } from "../world.ts";
 import { CloudError } from "./error.ts";
 import { type Credentials, type Failure, openRest, type Rest, readAs, readPages } from "./rest.ts";
@@ -45,18 +45,21 @@ const PAGES_MAX = 20;
 const TOKEN_SPARE_MS = 60_000;
 
 const ENTRY = z.looseObject({
-  cidrBlock: z.string().nullish(),
-  ipAddress: z.string().nullish(),
-  awsSecurityGroup: z.string().nullish(),
-  comment: z.string().nullish(),
-  deleteAfterDate: z.string().nullish(),
+  cidrBlock: z.nullish(z.string()),
+  ipAddress: z.nullish(z.string()),
+  awsSecurityGroup: z.nullish(z.string()),
+  comment: z.nullish(z.string()),
+  deleteAfterDate: z.nullish(z.string()),
 });
 const ENTRIES = z.looseObject({
   results: z.array(ENTRY),
   totalCount: z.int(),
-  links: z.array(z.looseObject({ rel: z.string().nullish() })).nullish(),
+  links: z.nullish(z.array(z.looseObject({ rel: z.nullish(z.string()) }))),
 });
-const TOKEN = z.looseObject({ access_token: z.string().min(1), expires_in: z.number() });
+const TOKEN = z.looseObject({
+  access_token: z.string().check(z.minLength(1)),
+  expires_in: z.number(),
+});
 const ERROR = z.looseObject({ errorCode: z.string() });
 const CODE = /^[A-Z][A-Z0-9_]{2,63}$/;
 const ENTRY_GONE = "ATLAS_NETWORK_PERMISSION_ENTRY_NOT_FOUND";
@@ -136,7 +139,7 @@ function listEntries(
 function entryOf(entry: z.output<typeof ENTRY>, operation: string): AccessEntry {
   const { cidrBlock, ipAddress, awsSecurityGroup, comment, deleteAfterDate } = entry;
   const address = cidrBlock ?? ipAddress ?? null;
-  const value = readAs(z.string().min(1), address ?? awsSecurityGroup, operation);
+  const value = readAs(z.string().check(z.minLength(1)), address ?? awsSecurityGroup, operation);
   return { value, address, comment: comment ?? null, isTemporary: Boolean(deleteAfterDate) };
 }
 

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { World } from "../world.ts";
 import { type Failure, openRest, readAs } from "./rest.ts";
 
@@ -33,7 +33,7 @@ const CALL_MS_MAX = 2_600;
 const SOURCE = z.looseObject({
   type: z.string(),
   value: z.string(),
-  description: z.string().nullish(),
+  description: z.nullish(z.string()),
 });
 const SOURCES = z.looseObject({
   // Not copied, so that not even the order of its members changes on the way back.

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { World } from "../world.ts";
 import { type Failure, openRest, type Rest, readAs } from "./rest.ts";
 
@@ -81,16 +81,16 @@ export interface LinodeConnection {
 const CALL_MS_MAX = 4_000;
 
 const POLICY = z.enum(["ACCEPT", "DROP"]);
-const ADDRESSES = z.array(z.string()).nullish();
+const ADDRESSES = z.nullish(z.array(z.string()));
 const RULE = z.looseObject({
   action: POLICY,
   protocol: z.string(),
-  ports: z.string().nullish(),
-  addresses: z.looseObject({ ipv4: ADDRESSES, ipv6: ADDRESSES }).nullish(),
-  label: z.string().nullish(),
-  description: z.string().nullish(),
+  ports: z.nullish(z.string()),
+  addresses: z.nullish(z.looseObject({ ipv4: ADDRESSES, ipv6: ADDRESSES })),
+  label: z.nullish(z.string()),
+  description: z.nullish(z.string()),
 });
-const RULE_SET = z.looseObject({ ruleset: z.int(), action: z.undefined().optional() });
+const RULE_SET = z.looseObject({ ruleset: z.int(), action: z.optional(z.undefined()) });
 // Not copied, so that not even the order of its members changes on the way back.
 const RAW = z.custom<Readonly<Record<string, unknown>>>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type * as z from "zod";
+import type * as z from "zod/mini";
 import type { TargetErrorKind } from "../core/report.ts";
 import { textWithin, type World, withTimeout } from "../world.ts";
 import { CloudError, kindOfStatus, retryAfterOf } from "./error.ts";
@@ -207,7 +207,7 @@ function requestIdOf(headers: Headers): string | null {
 }
 
 /** The answer in its shape, or `unavailable`: what is not understood whole is no answer. */
-export function readAs<T extends z.ZodType>(
+export function readAs<T extends z.ZodMiniType>(
   shape: T,
   answer: unknown,
   operation: string,

@@ -1,9 +1,9 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { aggregate } from "../core/aggregate.ts";
 import { prefixLengthOf } from "../core/cidr.ts";
 import type { List, Removal, Source, TargetConfig } from "../core/list.ts";
 import type { Owner } from "../core/marker.ts";
-import type { Kind } from "../targets/registry.ts";
+import type { Kind } from "../targets/kind.ts";
 import { type Path, type Reader, unknownMessage } from "./problems.ts";
 import { isRecord, itemsOf, recordOf } from "./raw.ts";
 import { listShape, nameShape } from "./shape.ts";
@@ -152,7 +152,7 @@ export function refuseSharedSlots(
 
 /** How two lists get a slot each: only some objects have several. */
 function partingOf(kind: Kinds[string] | undefined): string {
-  const settings = kind?.schema instanceof z.ZodObject ? kind.schema.shape : {};
+  const settings = kind?.schema instanceof z.ZodMiniObject ? kind.schema.shape : {};
   const parting = ["permission", "group"].find((setting) => Object.hasOwn(settings, setting));
   if (parting !== undefined) return `give one of them another ${parting}`;
   return "take it out of one of the lists, or merge them";

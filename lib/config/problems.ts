@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { quote } from "../core/problem.ts";
 import type { Problem } from "../core/snapshot.ts";
 
@@ -13,7 +13,7 @@ export interface Reader {
   readonly problems: readonly Problem[];
   add(at: Path, message: string): void;
   /** The parsed value, or null after adding every problem of it. */
-  check<T>(shape: z.ZodType<T>, value: unknown, at: Path): T | null;
+  check<T>(shape: z.ZodMiniType<T>, value: unknown, at: Path): T | null;
 }
 
 export function createReader(): Reader {
@@ -59,7 +59,7 @@ interface Place {
 
 type Issue = z.core.$ZodIssue;
 
-function describeIssue(shape: z.ZodType, issue: Issue, { at, add }: Place): void {
+function describeIssue(shape: z.ZodMiniType, issue: Issue, { at, add }: Place): void {
   const inner = issue.path.map(partOf);
   const place = [...at, ...inner];
   if (issue.code === "unrecognized_keys") {
@@ -87,7 +87,7 @@ function isMissing({ code, input }: Issue): boolean {
 const EXAMPLE = /: (write [^;]*\blike .+)$/;
 
 /** `write it like "eu-west-1"`, as the shape at this place says of a text that it does not take. */
-function exampleAt(shape: z.ZodType, path: Path): string | null {
+function exampleAt(shape: z.ZodMiniType, path: Path): string | null {
   const messages = shapesAt(shape, path).flatMap((each) => {
     const { error } = z.safeParse(each, "");
     return (error?.issues ?? []).map(({ message }) => EXAMPLE.exec(message)?.[1] ?? null);
@@ -102,7 +102,7 @@ function partOf(part: PropertyKey): string | number {
 // Of several alternatives, people most likely meant the one of the right type, then the one that
 // has the least to complain about. Where no type fits, all that would have been fine is named.
 function describeUnion(
-  shape: z.ZodType,
+  shape: z.ZodMiniType,
   issue: z.core.$ZodIssueInvalidUnion,
   { at, add }: Place,
 ): void {
@@ -215,14 +215,15 @@ function unknownKeyMessage(key: string, known: readonly string[]): string {
 }
 
 /** The keys that an object at this place may have, over all alternatives; in ascending order. */
-function keysAt(shape: z.ZodType, path: Path): readonly string[] {
-  const keys = shapesAt(shape, path).flatMap((each) =>
-    each instanceof z.ZodObject ? Object.keys(each.shape) : [],
-  );
+function keysAt(shape: z.ZodMiniType, path: Path): readonly string[] {
+  const keys = shapesAt(shape, path).flatMap((each) => {
+    const def = defOf(each);
+    return def.type === "object" ? Object.keys(def.shape) : [];
+  });
   return [...new Set(keys)].toSorted();
 }
 
-function shapesAt(shape: z.ZodType, path: Path): readonly z.core.$ZodType[] {
+function shapesAt(shape: z.ZodMiniType, path: Path): readonly z.core.$ZodType[] {
   let shapes = alternatives(shape);
   for (const part of path) {
     shapes = shapes.flatMap((each) => alternatives(childOf(each, part)));
@@ -231,27 +232,36 @@ function shapesAt(shape: z.ZodType, path: Path): readonly z.core.$ZodType[] {
 }
 
 function childOf(shape: z.core.$ZodType, part: string | number): z.core.$ZodType | null {
-  if (shape instanceof z.ZodArray) return shape.element;
-  if (shape instanceof z.ZodRecord) return shape.valueType;
-  if (shape instanceof z.ZodObject) return shape.shape[part] ?? null;
+  const def = defOf(shape);
+  if (def.type === "array") return def.element;
+  if (def.type === "record") return def.valueType;
+  if (def.type === "object") return def.shape[part] ?? null;
   return null;
 }
 
 // What stands behind optional, default, transform and union.
 function alternatives(shape: z.core.$ZodType | null): readonly z.core.$ZodType[] {
   if (shape === null) return [];
-  if (shape instanceof z.ZodUnion) return shape.options.flatMap(alternatives);
-  if (shape instanceof z.ZodPipe) return alternatives(shape.in);
-  if (
-    shape instanceof z.ZodOptional ||
-    shape instanceof z.ZodNullable ||
-    shape instanceof z.ZodDefault ||
-    shape instanceof z.ZodPrefault ||
-    shape instanceof z.ZodReadonly
-  ) {
-    return alternatives(shape.unwrap());
+  const def = defOf(shape);
+  switch (def.type) {
+    case "union":
+      return def.options.flatMap(alternatives);
+    case "pipe":
+      return alternatives(def.in);
+    case "optional":
+    case "nullable":
+    case "default":
+    case "prefault":
+    case "readonly":
+      return alternatives(def.innerType);
+    default:
+      return [shape];
   }
-  return [shape];
+}
+
+/** Which shape it is: one of zod's own, since nobody makes others. */
+function defOf(shape: z.core.$ZodType): z.core.$ZodTypes["_zod"]["def"] {
+  return (shape as z.core.$ZodTypes)._zod.def;
 }
 
 /** The candidate that `word` is most likely a slip of, or null when none is near. */

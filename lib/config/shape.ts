@@ -1,8 +1,8 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { type Cidr, familyOf, parseAddress, parseCidr, prefixLengthOf } from "../core/cidr.ts";
 import { alibabaSubnetShape, awsSubnetShape } from "../sources/subnet-shape.ts";
 import { ossShape, s3Shape } from "../stores/settings.ts";
-import { familyShape } from "../targets/settings.ts";
+import { familyShape, secretShape } from "../targets/settings.ts";
 import { shownText } from "./problems.ts";
 
 /*
@@ -16,11 +16,13 @@ const NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
  * Of clusters, lists and installations; short and plain enough for every vendor's markers and every
  * store's keys.
  */
-export const nameShape = z.string().regex(NAME, {
-  error: ({ input }) =>
-    `Cannot use name ${JSON.stringify(input)}: expected 1 to 32 of a-z, 0-9 and "-", no ` +
-    `"-" at either end`,
-});
+export const nameShape = z.string().check(
+  z.regex(NAME, {
+    error: ({ input }) =>
+      `Cannot use name ${JSON.stringify(input)}: expected 1 to 32 of a-z, 0-9 and "-", no ` +
+      `"-" at either end`,
+  }),
+);
 
 const DURATION = /^(0|[1-9][0-9]{0,8})(s|m|h)$/;
 const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const;
@@ -42,10 +44,11 @@ interface DurationLimit {
 function durationShape(minimum: DurationLimit, maximum: DurationLimit | null = null) {
   const minimumMs = parseDuration(minimum.text) ?? 0;
   const maximumMs = parseDuration(maximum?.text ?? "") ?? DURATION_MS_MAX;
-  return z
-    .string({ error: ({ input }) => durationMessage(input) })
-    .regex(DURATION, { error: ({ input }) => durationMessage(input) })
-    .transform((text, context) => {
+  return z.pipe(
+    z
+      .string({ error: ({ input }) => durationMessage(input) })
+      .check(z.regex(DURATION, { error: ({ input }) => durationMessage(input) })),
+    z.transform((text, context) => {
       const ms = parseDuration(text);
       if (ms !== null && ms >= minimumMs && ms <= maximumMs) return ms;
       const limit = ms !== null && ms < minimumMs ? minimum : maximum;
@@ -56,7 +59,8 @@ function durationShape(minimum: DurationLimit, maximum: DurationLimit | null = n
           : `Cannot use duration ${text}: expected ${side} ${limit.text}, ${limit.reason}`;
       context.issues.push({ code: "custom", message, input: text });
       return z.NEVER;
-    });
+    }),
+  );
 }
 
 function durationMessage(input: unknown): string {
@@ -64,13 +68,16 @@ function durationMessage(input: unknown): string {
 }
 
 /** A network without host bits, or a single host; never /0. */
-const cidrShape = z.string().transform((text, context): Cidr => {
-  const cidr = parseCidr(text);
-  const message = cidr === null ? notCidrMessage(text) : cidrMessage(text, cidr);
-  if (cidr !== null && message === null) return cidr;
-  context.issues.push({ code: "custom", message: message ?? "", input: text });
-  return z.NEVER;
-});
+const cidrShape = z.pipe(
+  z.string(),
+  z.transform((text, context): Cidr => {
+    const cidr = parseCidr(text);
+    const message = cidr === null ? notCidrMessage(text) : cidrMessage(text, cidr);
+    if (cidr !== null && message === null) return cidr;
+    context.issues.push({ code: "custom", message: message ?? "", input: text });
+    return z.NEVER;
+  }),
+);
 
 function notCidrMessage(text: string): string {
   return (
@@ -105,15 +112,18 @@ function broadestBound(cidr: Cidr): number {
   return UNIQUE_LOCAL.test(cidr) ? 8 : 16;
 }
 
-const boundShape = z.string().transform((text, context): Cidr | "public" => {
-  if (text === "public") return text;
-  const cidr = parseCidr(text);
-  const message =
-    cidr === null ? notCidrMessage(text) : (cidrMessage(text, cidr) ?? boundMessage(cidr));
-  if (cidr !== null && message === null) return cidr;
-  context.issues.push({ code: "custom", message: message ?? "", input: text });
-  return z.NEVER;
-});
+const boundShape = z.pipe(
+  z.string(),
+  z.transform((text, context): Cidr | "public" => {
+    if (text === "public") return text;
+    const cidr = parseCidr(text);
+    const message =
+      cidr === null ? notCidrMessage(text) : (cidrMessage(text, cidr) ?? boundMessage(cidr));
+    if (cidr !== null && message === null) return cidr;
+    context.issues.push({ code: "custom", message: message ?? "", input: text });
+    return z.NEVER;
+  }),
+);
 
 function boundMessage(cidr: Cidr): string | null {
   const broadest = broadestBound(cidr);
@@ -124,34 +134,27 @@ function boundMessage(cidr: Cidr): string | null {
   );
 }
 
-const REFERENCE = /^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
-
-/** Where a secret is to be found; never the secret itself, and no message ever shows it. */
-const referenceShape = z.string().regex(REFERENCE, {
-  error:
-    'Cannot use a value written in the file as a secret: write "env:NAME" or "file:PATH" ' +
-    "and keep the value there",
-});
-
 // Kubernetes' syntax of label keys and values: what breaks it can match no node, only mislead.
 const LABEL_NAME = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)$/;
 const LABEL_KEY =
   /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE_LENGTH_MAX = 63;
 
-const labelKeyShape = z.string().regex(LABEL_KEY, {
-  error: ({ input }) =>
-    `Cannot use label ${JSON.stringify(input)}: no label of Kubernetes is like it`,
-});
-const labelValueShape = z
-  .string()
-  .refine(
+const labelKeyShape = z.string().check(
+  z.regex(LABEL_KEY, {
+    error: ({ input }) =>
+      `Cannot use label ${JSON.stringify(input)}: no label of Kubernetes is like it`,
+  }),
+);
+const labelValueShape = z.string().check(
+  z.refine(
     (value) => value === "" || (value.length <= LABEL_VALUE_LENGTH_MAX && LABEL_NAME.test(value)),
     {
       error: ({ input }) =>
         `Cannot use label value ${JSON.stringify(input)}: no label of Kubernetes has it`,
     },
-  );
+  ),
+);
 const labelsShape = z.record(labelKeyShape, labelValueShape);
 
 const ENTRIES_MAX = 100_000;
@@ -166,13 +169,13 @@ const FORMER_NAMES_MAX = 100;
 export const storeShapes = {
   memory: z
     .strictObject({ kind: z.literal("memory") })
-    .describe("Forgets everything when the process ends; for trying out"),
+    .check(z.describe("Forgets everything when the process ends; for trying out")),
   file: z
     .strictObject({
       kind: z.literal("file"),
-      path: z.string().min(1).describe("Folder, relative to this file"),
+      path: z.string().check(z.minLength(1), z.describe("Folder, relative to this file")),
     })
-    .describe("A folder; for one machine"),
+    .check(z.describe("A folder; for one machine")),
   s3: s3Shape,
   oss: ossShape,
 } as const;
@@ -181,104 +184,117 @@ const KEY_SET_KEYS_MAX = 64;
 const KEY_SET_PLACE = /^(discover|env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
 const ISSUER_CHARACTERS_MAX = 1_024;
 /** Compared to the letter, so what nobody can see must not be in it. */
-const claimShape = z
-  .string()
-  .max(ISSUER_CHARACTERS_MAX)
-  .regex(/^[\x21-\x7e]+$/, {
+const claimShape = z.string().check(
+  z.maxLength(ISSUER_CHARACTERS_MAX),
+  z.regex(/^[\x21-\x7e]+$/, {
     error: "Cannot use this text: expected visible ASCII without blanks, as the cluster writes it",
-  });
+  }),
+);
 
 const serviceAccountShape = z
   .strictObject({
-    issuer: claimShape.describe("The cluster's issuer to the letter, a slash at the end included"),
-    audience: claimShape.describe("What tokens are asked for, as the receiver's own URL"),
-    subject: z
-      .string()
-      .regex(
+    issuer: claimShape.check(
+      z.describe("The cluster's issuer to the letter, a slash at the end included"),
+    ),
+    audience: claimShape.check(z.describe("What tokens are asked for, as the receiver's own URL")),
+    subject: z.string().check(
+      z.regex(
         /^system:serviceaccount:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?:[a-z0-9][a-z0-9.-]{0,252}$/,
         {
           error: ({ input }) =>
             `Cannot use subject ${shownText(String(input))}: write it like ` +
             '"system:serviceaccount:NAMESPACE:NAME"',
         },
-      )
-      .describe("The forwarder's service account"),
+      ),
+      z.describe("The forwarder's service account"),
+    ),
     jwks: z
       .union([
-        z.string().regex(KEY_SET_PLACE, {
-          error: ({ input }) =>
-            `Cannot take the keys from ${shownText(String(input))}: write "discover", ` +
-            '"file:PATH" or "env:NAME"',
-        }),
+        z.string().check(
+          z.regex(KEY_SET_PLACE, {
+            error: ({ input }) =>
+              `Cannot take the keys from ${shownText(String(input))}: write "discover", ` +
+              '"file:PATH" or "env:NAME"',
+          }),
+        ),
         z.looseObject({
-          keys: z.array(z.looseObject({})).min(1).max(KEY_SET_KEYS_MAX),
+          keys: z.array(z.looseObject({})).check(z.minLength(1), z.maxLength(KEY_SET_KEYS_MAX)),
         }),
       ])
-      .describe(
-        'Public keys of the issuer: "discover", or pinned: "file:PATH", "env:NAME" or the JSON ' +
-          "Web Key Set itself",
+      .check(
+        z.describe(
+          'Public keys of the issuer: "discover", or pinned: "file:PATH", "env:NAME" or the JSON ' +
+            "Web Key Set itself",
+        ),
       ),
   })
-  .describe("Projected service-account token");
+  .check(z.describe("Projected service-account token"));
 
 const authShape = z
   .strictObject({
-    serviceAccount: serviceAccountShape.optional(),
+    serviceAccount: z.optional(serviceAccountShape),
     signature: z
-      .strictObject({
-        keys: z
-          .array(referenceShape)
-          .min(1)
-          .max(SIGNATURE_KEYS_MAX)
-          .describe('References to whsec_ keys, "env:NAME" or "file:PATH"; several while rotating'),
-      })
-      .optional()
-      .describe("Standard Webhooks signature"),
+      .optional(
+        z.strictObject({
+          keys: z
+            .array(secretShape)
+            .check(
+              z.minLength(1),
+              z.maxLength(SIGNATURE_KEYS_MAX),
+              z.describe(
+                'References to whsec_ keys, "env:NAME" or "file:PATH"; several while rotating',
+              ),
+            ),
+        }),
+      )
+      .check(z.describe("Standard Webhooks signature")),
   })
-  .describe("How deliveries prove that they come from this cluster");
+  .check(z.describe("How deliveries prove that they come from this cluster"));
 
 const STALE_AFTER = { text: "12m", reason: "two heartbeats of the forwarder" };
 
 const widestShape = z.strictObject({
-  ipv4: z.int().min(8).max(32).optional(),
-  ipv6: z.int().min(16).max(128).optional(),
+  ipv4: z.optional(z.int().check(z.minimum(8), z.maximum(32))),
+  ipv6: z.optional(z.int().check(z.minimum(16), z.maximum(128))),
 });
 
 export const clusterShape = z.strictObject({
-  auth: authShape.optional(),
+  auth: z.optional(authShape),
   bounds: z
     .array(boundShape)
-    .min(1)
-    .max(BOUNDS_MAX)
-    .describe(
-      "Networks that every address must lie in; or [public]: single globally routable " +
-        "hosts, then maxEntries is required",
+    .check(
+      z.minLength(1),
+      z.maxLength(BOUNDS_MAX),
+      z.describe(
+        "Networks that every address must lie in; or [public]: single globally routable " +
+          "hosts, then maxEntries is required",
+      ),
     ),
   maxEntries: z
-    .int()
-    .min(1)
-    .max(ENTRIES_MAX)
-    .optional()
-    .describe("Most entries of this cluster on one list; default 1000"),
-  staleAfter: durationShape(STALE_AFTER)
-    .optional()
-    .describe("After this long unheard, removals wait; default 15m, at least 12m"),
+    .optional(z.int().check(z.minimum(1), z.maximum(ENTRIES_MAX)))
+    .check(z.describe("Most entries of this cluster on one list; default 1000")),
+  staleAfter: z
+    .optional(durationShape(STALE_AFTER))
+    .check(z.describe("After this long unheard, removals wait; default 15m, at least 12m")),
   uid: z
-    .string()
-    .regex(/^[A-Za-z0-9-]{1,64}$/, {
-      error: ({ input }) =>
-        `Cannot use uid ${JSON.stringify(input)}: take it from "kubectl get namespace ` +
-        `kube-system -o jsonpath={.metadata.uid}"`,
-    })
-    .optional()
-    .describe("Pins the cluster: uid of its namespace kube-system"),
+    .optional(
+      z.string().check(
+        z.regex(/^[A-Za-z0-9-]{1,64}$/, {
+          error: ({ input }) =>
+            `Cannot use uid ${JSON.stringify(input)}: take it from "kubectl get namespace ` +
+            `kube-system -o jsonpath={.metadata.uid}"`,
+        }),
+      ),
+    )
+    .check(z.describe("Pins the cluster: uid of its namespace kube-system")),
   retired: z
-    .boolean()
-    .optional()
-    .describe("The cluster is gone: counts as heard with no nodes, its deliveries are refused"),
-  widest: widestShape
-    .optional()
-    .describe("Shortest prefix lengths of podCidrs; default { ipv4: 20, ipv6: 56 }"),
+    .optional(z.boolean())
+    .check(
+      z.describe("The cluster is gone: counts as heard with no nodes, its deliveries are refused"),
+    ),
+  widest: z
+    .optional(widestShape)
+    .check(z.describe("Shortest prefix lengths of podCidrs; default { ipv4: 20, ipv6: 56 }")),
 });
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -287,14 +303,17 @@ const TTL_MIN = { text: "30s", reason: "because name servers are others' machine
 const TTL_MAX = { text: "1h", reason: "as long as an answer is remembered" };
 
 /** Absolute, lower case, without the last dot. */
-const dnsNameShape = z.string().transform((text, context): string => {
-  const name = text.toLowerCase().replace(/\.$/, "");
-  const problem = dnsNameProblem(name);
-  if (problem === null) return name;
-  const message = `Cannot use name ${shownText(text)}: ${problem}`;
-  context.issues.push({ code: "custom", message, input: text });
-  return z.NEVER;
-});
+const dnsNameShape = z.pipe(
+  z.string(),
+  z.transform((text, context): string => {
+    const name = text.toLowerCase().replace(/\.$/, "");
+    const problem = dnsNameProblem(name);
+    if (problem === null) return name;
+    const message = `Cannot use name ${shownText(text)}: ${problem}`;
+    context.issues.push({ code: "custom", message, input: text });
+    return z.NEVER;
+  }),
+);
 
 function dnsNameProblem(name: string): string | null {
   if (parseCidr(name) !== null) return "it is an address; list it under static";
@@ -309,39 +328,44 @@ function dnsNameProblem(name: string): string | null {
 }
 
 export const dnsItemShape = z.strictObject({
-  name: dnsNameShape.describe("Name with A or AAAA records, in full; search domains do not count"),
-  ttlMin: durationShape(TTL_MIN, TTL_MAX)
-    .optional()
-    .describe("It is asked again at most this often; default 1m, 30s to 1h"),
-  family: familyShape.optional().describe("Asks for addresses of one family only; default both"),
+  name: dnsNameShape.check(
+    z.describe("Name with A or AAAA records, in full; search domains do not count"),
+  ),
+  ttlMin: z
+    .optional(durationShape(TTL_MIN, TTL_MAX))
+    .check(z.describe("It is asked again at most this often; default 1m, 30s to 1h")),
+  family: z
+    .optional(familyShape)
+    .check(z.describe("Asks for addresses of one family only; default both")),
 });
 
-function dnsOf(item: z.ZodType) {
+function dnsOf(item: z.ZodMiniType) {
   return z
     .strictObject({
-      dns: z.array(item).min(1).max(OUTSIDE_SOURCES_MAX),
+      dns: z.array(item).check(z.minLength(1), z.maxLength(OUTSIDE_SOURCES_MAX)),
       bounds: z
-        .array(boundShape)
-        .min(1)
-        .max(BOUNDS_MAX)
-        .optional()
-        .describe(
-          "Networks that every address must lie in; default [public]: single globally routable " +
-            "hosts",
+        .optional(z.array(boundShape).check(z.minLength(1), z.maxLength(BOUNDS_MAX)))
+        .check(
+          z.describe(
+            "Networks that every address must lie in; default [public]: single globally routable " +
+              "hosts",
+          ),
         ),
     })
-    .describe("Addresses of names, for NAT gateways and proxies: all answers of the last hour");
+    .check(
+      z.describe("Addresses of names, for NAT gateways and proxies: all answers of the last hour"),
+    );
 }
 
-function subnetsOf(item: z.ZodType) {
+function subnetsOf(item: z.ZodMiniType) {
   return z
     .strictObject({
-      subnets: z.array(item).min(1).max(OUTSIDE_SOURCES_MAX),
-      widest: widestShape
-        .optional()
-        .describe("Shortest prefix lengths of subnets; default { ipv4: 20, ipv6: 56 }"),
+      subnets: z.array(item).check(z.minLength(1), z.maxLength(OUTSIDE_SOURCES_MAX)),
+      widest: z
+        .optional(widestShape)
+        .check(z.describe("Shortest prefix lengths of subnets; default { ipv4: 20, ipv6: 56 }")),
     })
-    .describe("Networks of subnets of AWS and vSwitches of Alibaba Cloud");
+    .check(z.describe("Networks of subnets of AWS and vSwitches of Alibaba Cloud"));
 }
 
 // Their items are parsed one by one, so that one bad item hides no other.
@@ -352,28 +376,39 @@ export const sourceShapes = {
   nodes: z
     .strictObject({
       cluster: nameShape,
-      nodes: labelsShape.describe("Labels that a node must have, all of them; {} is every node"),
-      addresses: z.array(z.enum(["InternalIP", "ExternalIP", "podCidrs"])).min(1),
+      nodes: labelsShape.check(
+        z.describe("Labels that a node must have, all of them; {} is every node"),
+      ),
+      addresses: z.array(z.enum(["InternalIP", "ExternalIP", "podCidrs"])).check(z.minLength(1)),
     })
-    .describe("Addresses of a cluster's nodes"),
+    .check(z.describe("Addresses of a cluster's nodes")),
   pods: z
     .strictObject({
       cluster: nameShape,
       pods: z.strictObject({
-        namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
-          error: ({ input }) =>
-            `Cannot use namespace ${JSON.stringify(input)}: no namespace of Kubernetes is like it`,
-        }),
-        labels: labelsShape.describe("Labels that a pod must have, all of them; {} is every pod"),
+        namespace: z.string().check(
+          z.regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
+            error: ({ input }) =>
+              `Cannot use namespace ${JSON.stringify(input)}: no namespace of Kubernetes ` +
+              "is like it",
+          }),
+        ),
+        labels: labelsShape.check(
+          z.describe("Labels that a pod must have, all of them; {} is every pod"),
+        ),
       }),
     })
-    .describe(
-      "Addresses of a cluster's pods, for networks in which pods keep theirs; its bounds must " +
-        "name the pods' networks",
+    .check(
+      z.describe(
+        "Addresses of a cluster's pods, for networks in which pods keep theirs; its bounds must " +
+          "name the pods' networks",
+      ),
     ),
   static: z
-    .strictObject({ static: z.array(cidrShape).min(1).max(STATIC_CIDRS_MAX) })
-    .describe("Addresses that are always on the list"),
+    .strictObject({
+      static: z.array(cidrShape).check(z.minLength(1), z.maxLength(STATIC_CIDRS_MAX)),
+    })
+    .check(z.describe("Addresses that are always on the list")),
   subnets: subnetsOf(z.union([alibabaSubnetShape, awsSubnetShape])),
   dns: dnsOf(dnsItemShape),
 } as const;
@@ -382,40 +417,39 @@ const GRACE = { text: "0s", reason: "a time" };
 const ACCEPT_AFTER = { text: "1s", reason: "because 0s would switch the guard off" };
 
 const removalShape = z.strictObject({
-  policy: z.enum(["sync", "add-only"]).describe("sync removes what is unwanted, add-only never"),
-  grace: durationShape(GRACE)
-    .optional()
-    .describe("How long an entry stays after it was last wanted; default 5m"),
+  policy: z
+    .enum(["sync", "add-only"])
+    .check(z.describe("sync removes what is unwanted, add-only never")),
+  grace: z
+    .optional(durationShape(GRACE))
+    .check(z.describe("How long an entry stays after it was last wanted; default 5m")),
   maxRatio: z
-    .number()
-    .min(0)
-    .max(1)
-    .optional()
-    .describe("Share of the entries that one run may remove; default 0.3"),
+    .optional(z.number().check(z.minimum(0), z.maximum(1)))
+    .check(z.describe("Share of the entries that one run may remove; default 0.3")),
   minRemaining: z
-    .int()
-    .min(0)
-    .max(ENTRIES_MAX)
-    .optional()
-    .describe("Entries that must stay; default 1"),
+    .optional(z.int().check(z.minimum(0), z.maximum(ENTRIES_MAX)))
+    .check(z.describe("Entries that must stay; default 1")),
   acceptAfter: z
-    .union([z.literal("never"), durationShape(ACCEPT_AFTER)])
-    .optional()
-    .describe("Guarded removals go after being confirmed for this long; default never"),
+    .optional(z.union([z.literal("never"), durationShape(ACCEPT_AFTER)]))
+    .check(z.describe("Guarded removals go after being confirmed for this long; default never")),
 });
 
 /** `source` and `target` are parsed one by one, so the caller says what stands for them here. */
-export function listShape(source: z.ZodType, target: z.ZodType) {
+export function listShape(source: z.ZodMiniType, target: z.ZodMiniType) {
   return z.strictObject({
-    from: z.array(source).min(1).max(SOURCES_MAX).describe("Where the addresses come from"),
+    from: z
+      .array(source)
+      .check(z.minLength(1), z.maxLength(SOURCES_MAX), z.describe("Where the addresses come from")),
     removal: removalShape,
-    targets: z.array(target).min(1).max(TARGETS_MAX).describe("Where the list is kept"),
-    gate: z.boolean().optional().describe("Whether nodes wait for this list; default true"),
+    targets: z
+      .array(target)
+      .check(z.minLength(1), z.maxLength(TARGETS_MAX), z.describe("Where the list is kept")),
+    gate: z
+      .optional(z.boolean())
+      .check(z.describe("Whether nodes wait for this list; default true")),
     formerly: z
-      .array(nameShape)
-      .max(FORMER_NAMES_MAX)
-      .optional()
-      .describe("Earlier names, whose entries this list claims"),
+      .optional(z.array(nameShape).check(z.maxLength(FORMER_NAMES_MAX)))
+      .check(z.describe("Earlier names, whose entries this list claims")),
   });
 }
 
@@ -424,26 +458,30 @@ const STATUS_TOKENS_MAX = 10;
 const statusShape = z
   .strictObject({
     tokens: z
-      .array(referenceShape)
-      .min(1)
-      .max(STATUS_TOKENS_MAX)
-      .describe('References to bearer tokens, "env:NAME" or "file:PATH"; several while rotating'),
+      .array(secretShape)
+      .check(
+        z.minLength(1),
+        z.maxLength(STATUS_TOKENS_MAX),
+        z.describe(
+          'References to bearer tokens, "env:NAME" or "file:PATH"; several while rotating',
+        ),
+      ),
   })
-  .describe("Who may read the status from another machine");
+  .check(z.describe("Who may read the status from another machine"));
 
 /** Clusters and lists, too, are parsed one by one, by name. */
 export function fileShape(parts: {
-  readonly name: z.ZodString;
-  readonly store: z.ZodType;
-  readonly cluster: z.ZodType;
-  readonly list: z.ZodType;
+  readonly name: z.ZodMiniString;
+  readonly store: z.ZodMiniType;
+  readonly cluster: z.ZodMiniType;
+  readonly list: z.ZodMiniType;
 }) {
   return z.strictObject({
-    $schema: z.string().optional(),
+    $schema: z.optional(z.string()),
     version: z.literal(1),
-    installation: nameShape.describe("Part of every owner marker; never change it"),
-    store: parts.store.describe("Where snapshots and records are kept"),
-    status: statusShape.optional(),
+    installation: nameShape.check(z.describe("Part of every owner marker; never change it")),
+    store: parts.store.check(z.describe("Where snapshots and records are kept")),
+    status: z.optional(statusShape),
     clusters: z.record(parts.name, parts.cluster),
     lists: z.record(parts.name, parts.list),
   });

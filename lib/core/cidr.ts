@@ -1,5 +1,5 @@
 import { containsCidr, normalizeCidr, overlapCidr, parseCidr as parseNetwork } from "cidr-tools";
-import * as z from "zod";
+import * as z from "zod/mini";
 
 declare const canonical: unique symbol;
 

@@ -1,8 +1,9 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { type Cidr, parseCidr, sortCidrs } from "./cidr.ts";
 import type { Owner } from "./marker.ts";
-import { problemsOf, readWith } from "./problem.ts";
+import { quote, readStored } from "./problem.ts";
 import type { Instant } from "./record.ts";
+import { parseTime } from "./snapshot.ts";
 
 /** Most entries that one object of a feed holds: some 4 MB of text at most. */
 export const FEED_ENTRIES_MAX = 100_000;
@@ -47,19 +48,18 @@ export function nextFeed(
 }
 
 const STORED = z.object({
-  serial: z.int().min(1),
-  changedAt: z.iso.datetime(),
-  entries: z.array(z.string()).max(FEED_ENTRIES_MAX),
+  serial: z.int().check(z.minimum(1)),
+  changedAt: z.string().check(
+    z.refine((text) => parseTime(text) !== null, {
+      error: ({ input }) => `Cannot read ${quote(String(input))} as a time`,
+    }),
+  ),
+  entries: z.array(z.string()).check(z.maxLength(FEED_ENTRIES_MAX)),
 });
 
 /** The `parse` of a feed's log. Throws RangeError with what is wrong: never fewer entries. */
 export function parseFeed(stored: unknown): FeedContent {
-  const reading = readWith(STORED, stored);
-  if (reading.kind === "invalid") {
-    const problems = problemsOf(reading).map(({ path, message }) => `${path}: ${message}`);
-    throw new RangeError(problems.join("; "));
-  }
-  const { serial, changedAt, entries } = reading.value;
+  const { serial, changedAt, entries } = readStored(STORED, stored);
   const cidrs = entries.map((text, index) => {
     const cidr = parseCidr(text);
     if (cidr === null) throw new RangeError(`entries[${index}]: not a network`);

@@ -1,4 +1,4 @@
-import type * as z from "zod";
+import type * as z from "zod/mini";
 import type { Problem } from "./snapshot.ts";
 
 /** Most problems that are listed at once; what comes after them is not looked at. */
@@ -42,7 +42,7 @@ export type Reading<T> =
  * What `schema` makes of `value`, or every problem with its path below `at`, in the schema's order.
  */
 export function readWith<T>(
-  schema: z.ZodType<T>,
+  schema: z.ZodMiniType<T>,
   value: unknown,
   options?: { readonly at?: readonly PropertyKey[] },
 ): Reading<T> {
@@ -54,6 +54,15 @@ export function readWith<T>(
     message: issue.message,
   }));
   return { kind: "invalid", problems };
+}
+
+/** What `schema` makes of `stored`; throws a RangeError with every problem and its path. */
+export function readStored<T>(schema: z.ZodMiniType<T>, stored: unknown): T {
+  const reading = readWith(schema, stored);
+  if (reading.kind === "parsed") return reading.value;
+  throw new RangeError(
+    reading.problems.map(({ path, message }) => `${path}: ${message}`).join("; "),
+  );
 }
 
 export function problemsOf(reading: Reading<unknown>): readonly Problem[] {
@@ -99,8 +108,8 @@ function explain(issue: z.core.$ZodRawIssue): string | undefined {
     case "invalid_key":
       return issue.issues[0]?.message;
     default:
-      // The rest carries its own message, or zod's, which names no value.
-      return undefined;
+      // Asked only about what carries no message of its own; zod/mini has none either.
+      return `Cannot take ${valueText(issue.input)}`;
   }
 }
 

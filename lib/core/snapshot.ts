@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { addressText, type Cidr, parseAddress, parseCidr, sortCidrs } from "./cidr.ts";
 import {
   capProblems,
@@ -150,9 +150,11 @@ export function parseSnapshot(data: unknown): SnapshotReading {
 function readElements<T extends { readonly uid: string }>(
   name: string,
   value: unknown,
-  options: { readonly max: number; readonly schema: z.ZodType<T> },
+  options: { readonly max: number; readonly schema: z.ZodMiniType<T> },
 ): Reading<readonly T[]> {
-  const list = readWith(z.array(z.unknown()).max(options.max), value, { at: [name] });
+  const list = readWith(z.array(z.unknown()).check(z.maxLength(options.max)), value, {
+    at: [name],
+  });
   if (list.kind === "invalid") return list;
   const elements: T[] = [];
   const problems: Problem[] = [];
@@ -290,22 +292,24 @@ function sortKeys(labels: Readonly<Record<string, string>>): Record<string, stri
   return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b)));
 }
 
-const CLUSTER_NAME = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/, {
-  error: ({ input }) =>
-    `Cannot take ${quote(String(input))} as a name: use 1 to 32 of a-z, 0-9 and inner hyphens`,
-});
+const CLUSTER_NAME = z.string().check(
+  z.regex(/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/, {
+    error: ({ input }) =>
+      `Cannot take ${quote(String(input))} as a name: use 1 to 32 of a-z, 0-9 and inner hyphens`,
+  }),
+);
 
 // Visible ASCII holds every name and uid that Kubernetes admits, and nothing that could forge a
 // line of a log or a terminal.
 function visible(min: number, max: number) {
-  return z
-    .string()
-    .min(min)
-    .max(max, { abort: true })
-    .regex(/^[\x21-\x7e]*$/, {
+  return z.string().check(
+    z.minLength(min),
+    z.maxLength(max, { abort: true }),
+    z.regex(/^[\x21-\x7e]*$/, {
       error: ({ input }) =>
         `Cannot take ${quote(String(input))}: use visible ASCII characters only`,
-    });
+    }),
+  );
 }
 
 const UID = visible(1, UID_CHARACTERS_MAX);
@@ -316,72 +320,91 @@ const LABEL_VALUE = visible(0, LABEL_VALUE_CHARACTERS_MAX);
 
 const GENERATION_NUMBER = z
   .number()
-  .min(0, { abort: true })
-  .max(GENERATION_NUMBER_MAX, { abort: true })
-  .int();
+  .check(z.minimum(0, { abort: true }), z.maximum(GENERATION_NUMBER_MAX, { abort: true }), z.int());
 
 const RFC_3339_UTC = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$/;
+const EXAMPLE_TIME = "2026-11-20T21:00:05Z";
 const RFC_3339_SECONDS = "2026-11-20T21:00:05".length;
 
-const TIMESTAMP = z.string().transform((text, context): Instant => {
+/** RFC 3339 in UTC with seconds, as it is sent and stored; null where that is no time. */
+export function parseTime(text: string): Instant | null {
   const instant = RFC_3339_UTC.test(text) ? Date.parse(text) : Number.NaN;
   // Date.parse takes 30 February for 2 March; only a time that is written back the same exists.
   const exists =
     !Number.isNaN(instant) &&
     new Date(instant).toISOString().slice(0, RFC_3339_SECONDS) === text.slice(0, RFC_3339_SECONDS);
-  if (exists) return instant;
-  const message =
-    `Cannot read ${quote(text)} as a time: must be RFC 3339 in UTC, as ` + "2026-11-20T21:00:05Z";
-  context.issues.push({ code: "custom", input: text, message });
-  return z.NEVER;
-});
+  return exists ? instant : null;
+}
 
-const HOST = z.string().transform((text, context): Cidr => {
-  const address = parseAddress(text);
-  if (address !== null) return address;
-  context.issues.push(notAnAddress(text));
-  return z.NEVER;
-});
+const TIMESTAMP = z.pipe(
+  z.string(),
+  z.transform((text, context): Instant => {
+    const instant = parseTime(text);
+    if (instant !== null) return instant;
+    const shown = quote(text);
+    const message = `Cannot read ${shown} as a time: must be RFC 3339 in UTC, as ${EXAMPLE_TIME}`;
+    context.issues.push({ code: "custom", input: text, message });
+    return z.NEVER;
+  }),
+);
+
+const HOST = z.pipe(
+  z.string(),
+  z.transform((text, context): Cidr => {
+    const address = parseAddress(text);
+    if (address !== null) return address;
+    context.issues.push(notAnAddress(text));
+    return z.NEVER;
+  }),
+);
 
 function notAnAddress(text: string) {
   const message = `Cannot read ${quote(text)} as an IP address`;
   return { code: "custom" as const, input: text, message };
 }
 
-const NETWORK = z.string().transform((text, context): Cidr => {
-  const network = parseCidr(text);
-  if (network !== null) return network;
-  const message = `Cannot read ${quote(text)} as a CIDR`;
-  context.issues.push({ code: "custom", input: text, message });
-  return z.NEVER;
-});
+const NETWORK = z.pipe(
+  z.string(),
+  z.transform((text, context): Cidr => {
+    const network = parseCidr(text);
+    if (network !== null) return network;
+    const message = `Cannot read ${quote(text)} as a CIDR`;
+    context.issues.push({ code: "custom", input: text, message });
+    return z.NEVER;
+  }),
+);
 
 /** The count is judged before any element is looked at. */
-function atMost<T>(max: number, element: z.ZodType<T>) {
-  return z.array(z.unknown()).max(max).pipe(z.array(element));
+function atMost<T>(max: number, element: z.ZodMiniType<T>) {
+  return z.pipe(z.array(z.unknown()).check(z.maxLength(max)), z.array(element));
 }
 
-const LABELS = z
-  .record(z.string(), z.unknown())
-  .refine((labels) => Object.keys(labels).length <= LABELS_MAX, {
-    error: ({ input }) =>
-      `Cannot take ${Object.keys(Object(input)).length} labels: at most ${LABELS_MAX} allowed`,
-  })
-  .pipe(z.record(LABEL_KEY, LABEL_VALUE))
-  .transform(sortKeys);
+const LABELS = z.pipe(
+  z.pipe(
+    z.record(z.string(), z.unknown()).check(
+      z.refine((labels) => Object.keys(labels).length <= LABELS_MAX, {
+        error: ({ input }) =>
+          `Cannot take ${Object.keys(Object(input)).length} labels: at most ${LABELS_MAX} allowed`,
+      }),
+    ),
+    z.record(LABEL_KEY, LABEL_VALUE),
+  ),
+  z.transform(sortKeys),
+);
 
-const SCOPE = z
-  .object({
+const SCOPE = z.pipe(
+  z.object({
     labels: atMost(LABELS_MAX, LABEL_KEY),
     pods: atMost(SCOPE_PODS_MAX, z.object({ namespace: NAMESPACE, labels: LABELS })),
-  })
-  .transform(({ labels, pods }): Scope => {
+  }),
+  z.transform(({ labels, pods }): Scope => {
     const selectors = new Map(pods.map((pod) => [selectorKey(pod), pod]));
     return {
       labels: [...new Set(labels)].toSorted(),
       pods: [...selectors].toSorted(([a], [b]) => compareText(a, b)).map(([, pod]) => pod),
     };
-  });
+  }),
+);
 
 function selectorKey({ namespace, labels }: PodSelector): string {
   return JSON.stringify([namespace, Object.entries(labels)]);
@@ -407,32 +430,34 @@ const HEAD = z.object({
 const ADDRESS_TYPES = ["ExternalIP", "InternalIP"] as const;
 
 // Kubernetes knows Hostname, InternalDNS and ExternalDNS beside these, and may learn more.
-const TYPED_ADDRESS = z
-  .object({ type: z.string(), address: z.string() })
-  .transform(({ type, address }, context): NodeAddress | null => {
+const TYPED_ADDRESS = z.pipe(
+  z.object({ type: z.string(), address: z.string() }),
+  z.transform(({ type, address }, context): NodeAddress | null => {
     const known = ADDRESS_TYPES.find((candidate) => candidate === type);
     if (known === undefined) return null;
     const host = parseAddress(address);
     if (host !== null) return { type: known, address: host };
     context.issues.push({ ...notAnAddress(address), path: ["address"] });
     return z.NEVER;
-  });
+  }),
+);
 
-const NODE = z
-  .object({
+const NODE = z.pipe(
+  z.object({
     uid: UID,
     name: NAME,
     labels: LABELS,
     addresses: atMost(NODE_ADDRESSES_MAX, TYPED_ADDRESS),
     podCidrs: atMost(NODE_POD_CIDRS_MAX, NETWORK),
-  })
-  .transform(
+  }),
+  z.transform(
     (node): Node => ({
       ...node,
       addresses: sortAddresses(node.addresses),
       podCidrs: sortCidrs(node.podCidrs),
     }),
-  );
+  ),
+);
 
 function sortAddresses(addresses: readonly (NodeAddress | null)[]): NodeAddress[] {
   return ADDRESS_TYPES.flatMap((type) => {
@@ -441,12 +466,13 @@ function sortAddresses(addresses: readonly (NodeAddress | null)[]): NodeAddress[
   });
 }
 
-const POD = z
-  .object({
+const POD = z.pipe(
+  z.object({
     uid: UID,
     namespace: NAMESPACE,
     name: NAME,
     labels: LABELS,
     addresses: atMost(POD_ADDRESSES_MAX, HOST),
-  })
-  .transform((pod): Pod => ({ ...pod, addresses: sortCidrs(pod.addresses) }));
+  }),
+  z.transform((pod): Pod => ({ ...pod, addresses: sortCidrs(pod.addresses) })),
+);

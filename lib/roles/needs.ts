@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Config } from "../config.ts";
 import { clustersOf, type List, outsidesOf, type TargetConfig } from "../core/list.ts";
 import type { Subnet } from "../core/outside.ts";
@@ -48,12 +48,12 @@ export interface OwnAccounts {
 
 // What settings of targets, subnets and stores have in common. They were parsed before.
 const WAY = z.object({
-  role: z
-    .union([z.string(), z.object({ arn: z.string(), externalId: z.string().optional() })])
-    .optional(),
-  credentials: z.record(z.string(), z.string()).optional(),
-  token: z.string().optional(),
-  endpoint: z.string().optional(),
+  role: z.optional(
+    z.union([z.string(), z.object({ arn: z.string(), externalId: z.optional(z.string()) })]),
+  ),
+  credentials: z.optional(z.record(z.string(), z.string())),
+  token: z.optional(z.string()),
+  endpoint: z.optional(z.string()),
 });
 
 /** Variables that a vendor's targets are reached with where the configuration names no others. */

@@ -1,4 +1,5 @@
-import * as z from "zod";
+import * as z from "zod/mini";
+import { readStored } from "../core/problem.ts";
 import type { Slots } from "../core/record.ts";
 import { onwardClock, type World } from "../world.ts";
 import type { Log, LogEntry } from "./log.ts";
@@ -91,24 +92,18 @@ export async function acquireLease(
   return null;
 }
 
-const targetObject = z.discriminatedUnion("state", [
-  z.object({
-    state: z.literal("held"),
-    forMs: z
-      .number()
-      .min(0)
-      .max(HOLD_MS_MAX + MARGIN_MS),
-    slots: slotsSchema,
-  }),
-  z.object({ state: z.literal("done"), slots: slotsSchema }),
-]);
+const stateShape = z.object({ state: z.enum(["held", "done"]) });
+const doneShape = z.object({ state: z.literal("done"), slots: slotsSchema });
+const heldShape = z.object({
+  state: z.literal("held"),
+  forMs: z.number().check(z.minimum(0), z.maximum(HOLD_MS_MAX + MARGIN_MS)),
+  slots: slotsSchema,
+});
 
 /** The `parse` of an object's log. Throws RangeError with every problem and its path. */
 export function parseTargetObject(stored: unknown): TargetObject {
-  const parsed = targetObject.safeParse(stored);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-  throw new RangeError(problems.join("; "), { cause: parsed.error });
+  const { state } = readStored(stateShape, stored);
+  return state === "held" ? readStored(heldShape, stored) : readStored(doneShape, stored);
 }
 
 function isFree(newest: LogEntry<TargetObject> | null): boolean {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { randomId, type World } from "../world.ts";
 import { type Store, StoreError } from "./store.ts";
 
@@ -153,11 +153,11 @@ function keepStoreError(error: unknown): StoreError {
   throw error;
 }
 
-const versioned = z.looseObject({ version: z.int().positive() });
-const envelope = versioned.extend({
-  writer: z.string().min(1),
-  revision: z.int().positive(),
-  installation: z.string().min(1).optional(),
+const versioned = z.looseObject({ version: z.int().check(z.positive()) });
+const envelope = z.extend(versioned, {
+  writer: z.string().check(z.minLength(1)),
+  revision: z.int().check(z.positive()),
+  installation: z.optional(z.string().check(z.minLength(1))),
 });
 
 interface EntryReading<T> {

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { regionShape as alibabaRegion } from "../targets/alibaba/common.ts";
 import { regionShape as awsRegion } from "../targets/aws/common.ts";
 import { alibabaSettings, awsSettings } from "../targets/connection.ts";
@@ -19,46 +19,54 @@ const S3_ALIAS = /(-s3alias|--ol-s3|\.mrap|--table-s3)$/;
 const OSS_BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
 const PREFIX_CHARACTERS_MAX = 100;
 
-const s3BucketShape = z
-  .string()
-  .refine((name) => !DIRECTORY_BUCKET.test(name), {
+const s3BucketShape = z.string().check(
+  z.refine((name) => !DIRECTORY_BUCKET.test(name), {
     error: ({ input }) =>
       `Cannot use bucket ${JSON.stringify(input)}: a directory bucket does not list its objects ` +
       "in order; use a general purpose bucket",
     abort: true,
-  })
-  .refine((name) => S3_BUCKET.test(name) && !IPV4.test(name) && !S3_ALIAS.test(name), {
+  }),
+  z.refine((name) => S3_BUCKET.test(name) && !IPV4.test(name) && !S3_ALIAS.test(name), {
     error: ({ input }) =>
       `Cannot use bucket ${JSON.stringify(input)}: write the name of a general purpose bucket`,
-  });
+  }),
+);
 
-const ossBucketShape = z.string().regex(OSS_BUCKET, {
-  error: ({ input }) =>
-    `Cannot use bucket ${JSON.stringify(input)}: expected 3 to 63 of a-z, 0-9 and "-", no "-" ` +
-    "at either end",
-});
+const ossBucketShape = z.string().check(
+  z.regex(OSS_BUCKET, {
+    error: ({ input }) =>
+      `Cannot use bucket ${JSON.stringify(input)}: expected 3 to 63 of a-z, 0-9 and "-", no "-" ` +
+      "at either end",
+  }),
+);
 
 /** With its slash at the end; "" for none. */
 const prefixShape = z
-  .string()
-  .transform((text, context): string => {
-    const prefix = text.replace(/\/$/, "");
-    const fits = prefix.length <= PREFIX_CHARACTERS_MAX && prefix.split("/").every(isSegment);
-    if (fits) return `${prefix}/`;
-    const message =
-      `Cannot use prefix ${JSON.stringify(text)}: expected at most ${PREFIX_CHARACTERS_MAX} of ` +
-      'a-z, 0-9, "-" and ".", in parts between single slashes';
-    context.issues.push({ code: "custom", message, input: text });
-    return z.NEVER;
-  })
-  .optional()
-  .describe("In front of every key, where the bucket holds other things, too");
+  .optional(
+    z.pipe(
+      z.string(),
+      z.transform((text, context): string => {
+        const prefix = text.replace(/\/$/, "");
+        const fits = prefix.length <= PREFIX_CHARACTERS_MAX && prefix.split("/").every(isSegment);
+        if (fits) return `${prefix}/`;
+        const message =
+          `Cannot use prefix ${JSON.stringify(text)}: expected at most ` +
+          `${PREFIX_CHARACTERS_MAX} of ` +
+          'a-z, 0-9, "-" and ".", in parts between single slashes';
+        context.issues.push({ code: "custom", message, input: text });
+        return z.NEVER;
+      }),
+    ),
+  )
+  .check(z.describe("In front of every key, where the bucket holds other things, too"));
 
-const privateEndpointShape = endpointShape
-  .refine((text) => isReference(text) || !isEndpoint(text) || isPrivate(text), {
-    error: () => `Cannot use endpoint: ${OPEN_ENDPOINT}`,
-  })
-  .optional();
+const privateEndpointShape = z.optional(
+  endpointShape.check(
+    z.refine((text) => isReference(text) || !isEndpoint(text) || isPrivate(text), {
+      error: () => `Cannot use endpoint: ${OPEN_ENDPOINT}`,
+    }),
+  ),
+);
 
 /** What is wrong with an endpoint that others can listen to. */
 export const OPEN_ENDPOINT =
@@ -70,11 +78,13 @@ export const s3Shape = z
     kind: z.literal("s3"),
     bucket: s3BucketShape,
     prefix: prefixShape,
-    region: awsRegion.optional().describe("Default AWS_REGION"),
-    endpoint: privateEndpointShape.describe("Of another storage that knows If-None-Match"),
+    region: z.optional(awsRegion).check(z.describe("Default AWS_REGION")),
+    endpoint: privateEndpointShape.check(z.describe("Of another storage that knows If-None-Match")),
     role: awsSettings.role,
   })
-  .describe("A bucket of Amazon S3, or of what speaks its language and knows If-None-Match");
+  .check(
+    z.describe("A bucket of Amazon S3, or of what speaks its language and knows If-None-Match"),
+  );
 
 export const ossShape = z
   .strictObject({
@@ -82,11 +92,11 @@ export const ossShape = z
     bucket: ossBucketShape,
     prefix: prefixShape,
     region: alibabaRegion,
-    endpoint: privateEndpointShape.describe("Of the region, such as its internal one"),
+    endpoint: privateEndpointShape.check(z.describe("Of the region, such as its internal one")),
     role: alibabaSettings.role,
     credentials: alibabaSettings.credentials,
   })
-  .describe("A bucket of Alibaba Cloud OSS that never had versions");
+  .check(z.describe("A bucket of Alibaba Cloud OSS that never had versions"));
 
 export type S3Settings = z.output<typeof s3Shape>;
 export type OssSettings = z.output<typeof ossShape>;

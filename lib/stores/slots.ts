@@ -1,13 +1,13 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Clocks, Slot, Slots } from "../core/record.ts";
 import { type ListReport, type Reason, stateOf } from "../core/report.ts";
 
 // Unknown members are dropped rather than refused: within one version, members may be added.
-const count = z.int().min(0);
+const count = z.int().check(z.minimum(0));
 const texts = z.array(z.string());
-const clocks: z.ZodType<Clocks> = z.record(z.string(), z.number());
+const clocks: z.ZodMiniType<Clocks> = z.record(z.string(), z.number());
 
-const report: z.ZodType<ListReport> = z.object({
+const report: z.ZodMiniType<ListReport> = z.object({
   list: z.string(),
   target: z.string(),
   state: z.enum(["converged", "pending", "withheld", "failed"]),
@@ -24,16 +24,16 @@ const report: z.ZodType<ListReport> = z.object({
   refused: z.array(
     z.object({
       address: z.string(),
-      cluster: z.string().nullable(),
-      node: z.string().nullable(),
+      cluster: z.nullable(z.string()),
+      node: z.nullable(z.string()),
       reason: z.enum(["out-of-bounds", "forbidden", "too-wide", "max-entries"]),
     }),
   ),
-  capacity: z.object({ used: z.number(), limit: z.number() }).nullable(),
+  capacity: z.nullable(z.object({ used: z.number(), limit: z.number() })),
   checkedAt: z.string(),
 });
 
-const slot: z.ZodType<Slot> = z.object({
+const slot: z.ZodMiniType<Slot> = z.object({
   list: z.string(),
   config: z.record(z.string(), z.unknown()),
   digest: z.string(),
@@ -51,7 +51,7 @@ const slot: z.ZodType<Slot> = z.object({
 });
 
 /** The slots of one object as they are stored, by target name. */
-export const slotsSchema: z.ZodType<Slots> = z.record(z.string(), slot);
+export const slotsSchema: z.ZodMiniType<Slots> = z.record(z.string(), slot);
 
 function isReason(value: unknown): boolean {
   if (value !== null && typeof value !== "string") return false;

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { AlibabaConnection } from "../clouds/alibaba/rpc.ts";
 import type { AtlasConnection } from "../clouds/atlas.ts";
 import type { AwsConnection } from "../clouds/aws/session.ts";
@@ -43,32 +43,35 @@ const ROLE = /^arn:aws[a-z-]*:iam::[0-9]{12}:role\/[\w+=,.@/-]{1,512}$/;
 // AssumeRole in the STS API references, AWS's and Alibaba Cloud's: 2 to 1,224 of this alphabet.
 const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/;
 
-const roleArnShape = z.string().regex(ROLE, {
-  error: ({ input }) =>
-    `Cannot use role ${JSON.stringify(input)}: write it like ` +
-    '"arn:aws:iam::123456789012:role/allowlist"',
-});
+const roleArnShape = z.string().check(
+  z.regex(ROLE, {
+    error: ({ input }) =>
+      `Cannot use role ${JSON.stringify(input)}: write it like ` +
+      '"arn:aws:iam::123456789012:role/allowlist"',
+  }),
+);
 
 /** Settings of every target of AWS, besides its own. */
 export const awsSettings = {
-  endpoint: endpointShape.optional(),
-  role: roleShape(roleArnShape, "an IAM role").optional(),
+  endpoint: z.optional(endpointShape),
+  role: z.optional(roleShape(roleArnShape, "an IAM role")),
 };
 
 /** A role by its ARN alone, or with the word that its owner agreed on with us. */
-function roleShape<Arn extends z.ZodType<string>>(arn: Arn, what: string) {
-  const externalId = z
-    .string()
-    .regex(EXTERNAL_ID, {
-      error: "Cannot use externalId: expected 2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-",
-    })
-    .optional();
+function roleShape<Arn extends z.ZodMiniType<string>>(arn: Arn, what: string) {
+  const externalId = z.optional(
+    z.string().check(
+      z.regex(EXTERNAL_ID, {
+        error: "Cannot use externalId: expected 2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-",
+      }),
+    ),
+  );
   return z.union([arn, z.strictObject({ arn, externalId })], {
     error: `Cannot use role: write the ARN of ${what}, or { arn, externalId }`,
   });
 }
 
-interface AwsSettings extends z.output<z.ZodObject<typeof awsSettings>> {
+interface AwsSettings extends z.output<z.ZodMiniObject<typeof awsSettings>> {
   readonly region: string;
 }
 
@@ -90,26 +93,28 @@ export function awsConnection(service: string, regionOf = ({ region }: AwsSettin
 
 const RAM_ROLE = /^acs:ram::[0-9]{16}:role\/[A-Za-z0-9._-]{1,64}$/;
 
-const ramRoleArnShape = z.string().regex(RAM_ROLE, {
-  error: ({ input }) =>
-    `Cannot use role ${JSON.stringify(input)}: write it like ` +
-    '"acs:ram::1234567890123456:role/allowlist"',
-});
+const ramRoleArnShape = z.string().check(
+  z.regex(RAM_ROLE, {
+    error: ({ input }) =>
+      `Cannot use role ${JSON.stringify(input)}: write it like ` +
+      '"acs:ram::1234567890123456:role/allowlist"',
+  }),
+);
 
 /** Settings of every target of Alibaba Cloud, besides its own. */
 export const alibabaSettings = {
-  endpoint: endpointShape.optional(),
-  role: roleShape(ramRoleArnShape, "a RAM role").optional(),
+  endpoint: z.optional(endpointShape),
+  role: z.optional(roleShape(ramRoleArnShape, "a RAM role")),
   /** Of an account or user, where those of the environment are not meant. */
-  credentials: z
-    .strictObject(
+  credentials: z.optional(
+    z.strictObject(
       { accessKeyId: secretShape, accessKeySecret: secretShape },
       { error: "Cannot use credentials: write { accessKeyId, accessKeySecret }, both references" },
-    )
-    .optional(),
+    ),
+  ),
 };
 
-interface AlibabaSettings extends z.output<z.ZodObject<typeof alibabaSettings>> {
+interface AlibabaSettings extends z.output<z.ZodMiniObject<typeof alibabaSettings>> {
   readonly region: string;
 }
 
@@ -151,12 +156,12 @@ function stsEndpoint(config: Named, context: ConnectionContext): string | null {
 
 /** Settings of every target of a vendor whose API asks for one token. */
 export const tokenSettings = {
-  endpoint: secretEndpointShape.optional(),
+  endpoint: z.optional(secretEndpointShape),
   /** Where the environment's is not meant. */
-  token: secretShape.optional(),
+  token: z.optional(secretShape),
 };
 
-type TokenSettings = z.output<z.ZodObject<typeof tokenSettings>>;
+type TokenSettings = z.output<z.ZodMiniObject<typeof tokenSettings>>;
 
 /** How an API with one token is reached; `variables` are the vendor's own, the first set counts. */
 export function tokenConnection(vendor: {
@@ -174,14 +179,14 @@ export function tokenConnection(vendor: {
 
 /** Settings of every target of MongoDB Atlas, besides its own. */
 export const atlasSettings = {
-  endpoint: secretEndpointShape.optional(),
+  endpoint: z.optional(secretEndpointShape),
   /** Of a service account, where that of the environment is not meant. */
-  credentials: z
-    .strictObject(
+  credentials: z.optional(
+    z.strictObject(
       { clientId: secretShape, clientSecret: secretShape },
       { error: "Cannot use credentials: write { clientId, clientSecret }, both references" },
-    )
-    .optional(),
+    ),
+  ),
 };
 
 /** How MongoDB Atlas is reached; the variables are those of its own tools. */
@@ -189,7 +194,7 @@ export function atlasConnection(
   {
     endpoint = "https://cloud.mongodb.com",
     credentials,
-  }: z.output<z.ZodObject<typeof atlasSettings>>,
+  }: z.output<z.ZodMiniObject<typeof atlasSettings>>,
   config: Named,
   context: ConnectionContext,
 ): AtlasConnection {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { type Cidr, FAMILIES, sortCidrs } from "../core/cidr.ts";
 import { FEED_ENTRIES_MAX, feedNameOf, nextFeed } from "../core/feed.ts";
 import type { TargetConfig } from "../core/list.ts";
@@ -21,22 +21,27 @@ const ENTRIES_DEFAULT = 50_000;
 const TOKENS_MAX = 10;
 
 const feedShape = z.strictObject({
-  tokens: z
-    .array(secretShape)
-    .min(1, { error: 'Cannot use no tokens: name one like "env:FEED_TOKEN", or write open: true' })
-    .max(TOKENS_MAX, { error: `Cannot use more than ${TOKENS_MAX} tokens: two are enough` })
-    .optional(),
-  open: z
-    .literal(true, {
+  tokens: z.optional(
+    z.array(secretShape).check(
+      z.minLength(1, {
+        error: 'Cannot use no tokens: name one like "env:FEED_TOKEN", or write open: true',
+      }),
+      z.maxLength(TOKENS_MAX, {
+        error: `Cannot use more than ${TOKENS_MAX} tokens: two are enough`,
+      }),
+    ),
+  ),
+  open: z.optional(
+    z.literal(true, {
       // Never the value: somebody may have written a token here.
       error: "Cannot use this value of open: write open: true or leave it out",
-    })
-    .optional(),
-  empty: z
-    .boolean({
+    }),
+  ),
+  empty: z.optional(
+    z.boolean({
       error: ({ input }) => `Cannot use empty ${JSON.stringify(input)}: true or false`,
-    })
-    .optional(),
+    }),
+  ),
 });
 
 export type FeedSettings = z.output<typeof feedShape>;

@@ -1,7 +1,8 @@
-import type * as z from "zod";
+import type * as z from "zod/mini";
 import type { TargetConfig } from "../core/list.ts";
 import type { Owner } from "../core/marker.ts";
 import type { Traits } from "../core/observation.ts";
+import type { TargetContext } from "./connection.ts";
 import type { Target } from "./target.ts";
 
 /** What the rest of the corridor calls a slot, in parts: the registry puts them together. */
@@ -49,7 +50,7 @@ export interface TargetKind<S, C> {
    * Strict object of the kind's own settings. Checks only and changes nothing, so that settings
    * which were stored can be parsed again.
    */
-  readonly shape: z.ZodObject;
+  readonly shape: z.ZodMiniObject;
   /** What no single setting shows: a sentence about what is wrong with all of them, or null. */
   check?(settings: S): string | null;
   /**
@@ -61,4 +62,25 @@ export interface TargetKind<S, C> {
   /** `account` is the number of the account, or what stands for it in documentation. */
   permissions(settings: S, account: string): Permissions;
   make(config: TargetConfig, settings: S, client: C): Target;
+}
+
+/** Settings as the kind's own schema parsed them. */
+type Settings = Readonly<Record<string, unknown>>;
+
+/** A kind of target: what may be configured, what it is called, and how it is made. */
+export interface Kind {
+  /**
+   * Strict object of the kind's settings and the common ones, without `kind`. Checks only and
+   * changes nothing, so that settings which were stored can be parsed again.
+   */
+  readonly schema: z.ZodMiniType;
+  traits(settings: Settings): Traits;
+  /** `Target.name` and `Target.object` of parsed settings, without making the target. */
+  identify(settings: Settings, owner: Owner): { readonly name: string; readonly object: string };
+  permissions(settings: Settings, account: string): Permissions;
+  /**
+   * Loads the vendor's SDK. Rejects with TargetError, kind `invalid`, when the environment lacks
+   * what the settings name.
+   */
+  create(config: TargetConfig, context: TargetContext): Promise<Target>;
 }

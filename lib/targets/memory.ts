@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { type Cidr, FAMILIES, sortCidrs } from "../core/cidr.ts";
 import type { TargetConfig } from "../core/list.ts";
 import type { ObservedEntry, Traits } from "../core/observation.ts";
@@ -21,11 +21,13 @@ export const MEMORY_TRAITS: Traits = {
 const ID = /^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/;
 
 export const memoryShape = z.strictObject({
-  id: z.string().regex(ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: expected 1 to 64 of a-z, 0-9 and "-", ` +
-      'no "-" at either end',
-  }),
+  id: z.string().check(
+    z.regex(ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: expected 1 to 64 of a-z, 0-9 and "-", ` +
+        'no "-" at either end',
+    }),
+  ),
 });
 
 /**

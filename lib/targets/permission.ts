@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 
 /*
  * What a firewall entry opens, as the configuration writes it: one protocol and a port or a range
@@ -13,28 +13,27 @@ export const permissionShape = z
     protocol: z.enum(["tcp", "udp", "all"], {
       error: ({ input }) => `Cannot use protocol ${JSON.stringify(input)}: write tcp, udp or all`,
     }),
-    port: z
-      .union(
+    port: z.optional(
+      z.union(
         [
           z
             .int({ error: portMessage })
-            .min(0, { error: portMessage })
-            .max(PORT_MAX, { error: portMessage }),
-          z.string().refine(isPorts, { error: portMessage }),
+            .check(
+              z.minimum(0, { error: portMessage }),
+              z.maximum(PORT_MAX, { error: portMessage }),
+            ),
+          z.string().check(z.refine(isPorts, { error: portMessage })),
         ],
         { error: portMessage },
-      )
-      .optional(),
+      ),
+    ),
   })
-  .superRefine(({ protocol, port }, context) => {
-    const message =
-      protocol === "all"
-        ? "Cannot use port with protocol all: leave the port out"
-        : `Cannot use protocol ${protocol} without a port: add one, like 5432 or "5432-5440"`;
-    if ((protocol === "all") !== (port === undefined)) {
-      context.addIssue({ code: "custom", path: ["port"], message });
-    }
-  });
+  .check(
+    z.refine(({ protocol, port }) => (protocol === "all") === (port === undefined), {
+      path: ["port"],
+      error: ({ input }) => misfitMessage((input as { readonly protocol: string }).protocol),
+    }),
+  );
 
 export type Permission = z.output<typeof permissionShape>;
 
@@ -49,6 +48,12 @@ export function portsOf({ protocol, port }: Permission): readonly [number, numbe
 export function permissionName(permission: Permission): string {
   const ports = portsOf(permission);
   return ports === null ? "all" : [permission.protocol, ...new Set(ports)].join("-");
+}
+
+function misfitMessage(protocol: string): string {
+  return protocol === "all"
+    ? "Cannot use port with protocol all: leave the port out"
+    : `Cannot use protocol ${protocol} without a port: add one, like 5432 or "5432-5440"`;
 }
 
 function portMessage({ input }: { readonly input?: unknown }): string {

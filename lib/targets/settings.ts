@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { isLoopback } from "../core/host.ts";
 
 /*
@@ -10,23 +10,28 @@ const REFERENCE = /^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*)$/;
 const LIMIT_MAX = 100_000;
 
 /** Where a secret is kept; its value is in no message. */
-export const secretShape = z.string().regex(REFERENCE, {
-  error:
-    'Cannot use a value written in the file as a secret: write "env:NAME" or "file:PATH" ' +
-    "and keep the value there",
-});
+export const secretShape = z.string().check(
+  z.regex(REFERENCE, {
+    error:
+      'Cannot use a value written in the file as a secret: write "env:NAME" or "file:PATH" ' +
+      "and keep the value there",
+  }),
+);
 
-export const endpointShape = z.string().refine((text) => isReference(text) || isEndpoint(text), {
-  // The text is not repeated: people put credentials into URLs.
-  error:
-    "Cannot use endpoint: write an http or https URL without credentials, " +
-    '"env:NAME" or "file:PATH"',
-});
+export const endpointShape = z.string().check(
+  z.refine((text) => isReference(text) || isEndpoint(text), {
+    // The text is not repeated: people put credentials into URLs.
+    error:
+      "Cannot use endpoint: write an http or https URL without credentials, " +
+      '"env:NAME" or "file:PATH"',
+  }),
+);
 
 /** Of vendors whose requests carry a secret as it is, and not only a signature made with it. */
-export const secretEndpointShape = endpointShape.refine(
-  (text) => isReference(text) || !isEndpoint(text) || isPrivate(text),
-  { error: () => `Cannot use endpoint: ${OPEN_WAY}` },
+export const secretEndpointShape = endpointShape.check(
+  z.refine((text) => isReference(text) || !isEndpoint(text) || isPrivate(text), {
+    error: () => `Cannot use endpoint: ${OPEN_WAY}`,
+  }),
 );
 
 /** What is wrong with an endpoint that is not {@link isPrivate}, and the way out. */
@@ -35,8 +40,10 @@ export const OPEN_WAY =
 
 export const limitShape = z
   .int({ error: ({ input }) => limitMessage(input) })
-  .min(1, { error: ({ input }) => limitMessage(input) })
-  .max(LIMIT_MAX, { error: ({ input }) => limitMessage(input) });
+  .check(
+    z.minimum(1, { error: ({ input }) => limitMessage(input) }),
+    z.maximum(LIMIT_MAX, { error: ({ input }) => limitMessage(input) }),
+  );
 
 export const exclusiveShape = z.boolean({
   error: ({ input }) => `Cannot use exclusive ${JSON.stringify(input)}: true or false`,

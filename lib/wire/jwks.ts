@@ -1,5 +1,5 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { quote } from "../core/problem.ts";
 import { decodeBase64url } from "./base64url.ts";
 
@@ -34,26 +34,26 @@ const MODULUS_BITS_MAX = 8_192;
 const EXPONENT_MAX = 2n ** 32n;
 
 const SET = z.object({
-  issuer: z.string().optional().catch(undefined),
-  keys: z.array(z.unknown()).max(KEYS_MAX),
+  issuer: z.optional(z.unknown()),
+  keys: z.array(z.unknown()).check(z.maxLength(KEYS_MAX)),
 });
 
 const COMMON = z.object({
-  kid: z.string().min(1).max(KEY_ID_CHARACTERS_MAX).optional(),
-  use: z.literal("sig").optional(),
-  key_ops: z.array(z.string()).optional(),
+  kid: z.optional(z.string().check(z.minLength(1), z.maxLength(KEY_ID_CHARACTERS_MAX))),
+  use: z.optional(z.literal("sig")),
+  key_ops: z.optional(z.array(z.string())),
   // A set that holds a private key is somebody's mistake, and the key no secret any more.
-  d: z.never().optional(),
+  d: z.optional(z.never()),
 });
-const RSA = COMMON.extend({
+const RSA = z.extend(COMMON, {
   kty: z.literal("RSA"),
-  alg: z.literal("RS256").optional(),
+  alg: z.optional(z.literal("RS256")),
   n: z.string(),
   e: z.string(),
 });
-const EC = COMMON.extend({
+const EC = z.extend(COMMON, {
   kty: z.literal("EC"),
-  alg: z.literal("ES256").optional(),
+  alg: z.optional(z.literal("ES256")),
   crv: z.literal("P-256"),
   x: z.string(),
   y: z.string(),
@@ -88,7 +88,8 @@ export function parseKeySet(text: string): KeySet {
     const why = refused[0] ?? "it is empty";
     throw new RangeError(`Cannot use the key set: it holds no key that can verify tokens; ${why}`);
   }
-  return { issuer: read.issuer ?? null, keys, refused };
+  const issuer = typeof read.issuer === "string" ? read.issuer : null;
+  return { issuer, keys, refused };
 }
 
 function parseJson(text: string): unknown {

@@ -1,6 +1,6 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { capProblems, problemsOf, quote, readWith } from "../core/problem.ts";
-import type { ListReport, Reason, RefusalReason } from "../core/report.ts";
+import type { ListReport } from "../core/report.ts";
 import {
   documentOf,
   type Generation,
@@ -20,9 +20,6 @@ export const SNAPSHOT_TYPE = "dev.kube-allowlist.snapshot.v1";
 export const DELIVERY_BYTES_MAX = 8 * 1024 * 1024;
 /** The forwarder gzips bodies from this size on. */
 export const GZIP_FROM_BYTES = 64 * 1024;
-/** Bounds of `Answer.again`, in seconds. */
-const AGAIN_MIN_S = 1;
-const AGAIN_MAX_S = 300;
 
 const SPEC_VERSION = "1.0";
 const DATA_CONTENT_TYPE = "application/json";
@@ -111,7 +108,7 @@ const ENVELOPE = z.object({
   id: z.string(),
   sequence: z.string(),
   // CloudEvents: without it, the data of a JSON event is JSON.
-  datacontenttype: z.literal(DATA_CONTENT_TYPE).optional(),
+  datacontenttype: z.optional(z.literal(DATA_CONTENT_TYPE)),
   data: z.looseObject({}),
 });
 
@@ -147,98 +144,6 @@ export interface Answer {
   /** Seconds after which the forwarder is to deliver again, or null: 1 to 300. */
   readonly again: number | null;
   readonly lists: readonly ListReport[];
-}
-
-const GENERATION = z.object({ epoch: z.int().min(0), sequence: z.int().min(0) });
-
-const REASONS: Readonly<Record<Reason, true>> = {
-  "add-only": true,
-  grace: true,
-  batch: true,
-  settling: true,
-  contended: true,
-  "not-heard": true,
-  stale: true,
-  "out-of-scope": true,
-  ratio: true,
-  shrink: true,
-  "min-remaining": true,
-  "would-open": true,
-  "first-sync": true,
-  throttled: true,
-  conflict: true,
-  busy: true,
-  unavailable: true,
-  denied: true,
-  missing: true,
-  full: true,
-  invalid: true,
-  shadowed: true,
-};
-
-const REFUSAL_REASONS: Readonly<Record<RefusalReason, true>> = {
-  "out-of-bounds": true,
-  forbidden: true,
-  "too-wide": true,
-  "max-entries": true,
-};
-
-function memberOf<Word extends string>(words: Readonly<Record<Word, true>>) {
-  return z.custom<Word>((value) => typeof value === "string" && Object.hasOwn(words, value));
-}
-
-const COUNT = z.int().min(0);
-
-const LIST_REPORT: z.ZodType<ListReport> = z.object({
-  list: z.string(),
-  target: z.string(),
-  state: z.enum(["converged", "pending", "withheld", "failed"]),
-  reason: memberOf(REASONS).nullable(),
-  message: z.string(),
-  desired: COUNT,
-  owned: COUNT,
-  borrowed: COUNT,
-  foreign: COUNT,
-  orphaned: COUNT,
-  add: z.array(z.string()),
-  remove: z.array(z.string()),
-  leaving: z.array(z.object({ cidr: z.string(), since: z.string(), until: z.string() })),
-  refused: z.array(
-    z.object({
-      address: z.string(),
-      cluster: z.string().nullable(),
-      node: z.string().nullable(),
-      reason: memberOf(REFUSAL_REASONS),
-    }),
-  ),
-  capacity: z.object({ used: z.number(), limit: z.number() }).nullable(),
-  checkedAt: z.string(),
-});
-
-const ANSWER = z.object({
-  generation: GENERATION,
-  readyNodes: z.array(z.string()),
-  unlisted: z.array(z.string()),
-  again: z
-    .number()
-    .transform((seconds) => Math.min(AGAIN_MAX_S, Math.max(AGAIN_MIN_S, Math.ceil(seconds))))
-    .nullable(),
-  lists: z.array(z.unknown()),
-});
-
-/**
- * Reads the body of a 200; null when it is not an answer. Tolerant of a newer receiver: more
- * members are ignored, and so is a list report that this version does not understand, because an
- * answer that is refused would be asked for again and again.
- */
-export function parseAnswer(value: unknown): Answer | null {
-  const answer = ANSWER.safeParse(value);
-  if (!answer.success) return null;
-  const lists = answer.data.lists.flatMap((given) => {
-    const report = LIST_REPORT.safeParse(given);
-    return report.success ? [report.data] : [];
-  });
-  return { ...answer.data, lists };
 }
 
 export type ProblemKind =
@@ -297,24 +202,6 @@ export function problemDocument(
     ...(held === undefined ? {} : { held }),
     ...(time === undefined ? {} : { time }),
   };
-}
-
-const PROBLEM_DOCUMENT = z.object({
-  type: z.string(),
-  title: z.string(),
-  status: z.int(),
-  detail: z.string(),
-  problems: z.array(z.object({ path: z.string(), message: z.string() })).exactOptional(),
-  held: GENERATION.nullable().exactOptional(),
-  time: z.string().exactOptional(),
-});
-
-/**
- * Reads the body of a refusal; null when it is none of ours, but a proxy's or a platform's page.
- */
-export function parseProblemDocument(value: unknown): ProblemDocument | null {
-  const document = PROBLEM_DOCUMENT.safeParse(value);
-  return document.success ? document.data : null;
 }
 
 /** The kind of a problem document; null for one that this version does not know. */

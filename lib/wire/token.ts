@@ -1,5 +1,5 @@
 import { constants, verify } from "node:crypto";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Instant } from "../core/record.ts";
 import { decodeBase64url } from "./base64url.ts";
 import type { Algorithm, VerifyingKey } from "./jwks.ts";
@@ -23,22 +23,22 @@ const TIME_S_MAX = 253_402_300_799;
 /** Of `jwk`, `jku`, `x5u` and the like nothing is read: a token must not bring its own keys. */
 const HEADER = z.object({
   alg: z.enum(["RS256", "ES256"]),
-  typ: z.string().regex(/^jwt$/i).optional(),
-  kid: z.string().min(1).max(KEY_ID_CHARACTERS_MAX).optional(),
-  crit: z.never().optional(),
+  typ: z.optional(z.string().check(z.regex(/^jwt$/i))),
+  kid: z.optional(z.string().check(z.minLength(1), z.maxLength(KEY_ID_CHARACTERS_MAX))),
+  crit: z.optional(z.never()),
 });
 
-const TEXT = z.string().min(1).max(CLAIM_CHARACTERS_MAX);
+const TEXT = z.string().check(z.minLength(1), z.maxLength(CLAIM_CHARACTERS_MAX));
 /** NumericDate of RFC 7519: seconds, possibly with a fraction. */
-const TIME = z.number().min(0).max(TIME_S_MAX);
+const TIME = z.number().check(z.minimum(0), z.maximum(TIME_S_MAX));
 
 const CLAIMS = z.object({
   iss: TEXT,
   sub: TEXT,
-  aud: z.union([TEXT, z.array(TEXT).min(1).max(AUDIENCES_MAX)]),
+  aud: z.union([TEXT, z.array(TEXT).check(z.minLength(1), z.maxLength(AUDIENCES_MAX))]),
   exp: TIME,
-  nbf: TIME.optional(),
-  iat: TIME.optional(),
+  nbf: z.optional(TIME),
+  iat: z.optional(TIME),
 });
 
 /** What a token says of itself. Nobody has verified it: choose keys by it, and believe nothing. */

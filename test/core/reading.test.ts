@@ -275,7 +275,7 @@ test("parseSourceReading() refuses what it cannot read whole, instead of leaving
   const answer = (cidr: string) => ({ cidr, since: START, seenAt: START });
   assert.throws(
     () => parseSourceReading({ ...good, answers: [answer("8.8.8.8/32"), answer("8.8.8")] }),
-    /answers\.1\.cidr: Cannot read a CIDR/,
+    /answers\[1\]\.cidr: Cannot read a CIDR/,
   );
   assert.throws(() => parseSourceReading({ ...good, answers: undefined }), /answers/);
   assert.deepEqual(parseSourceReading({ ...good, later: 1 }), good);

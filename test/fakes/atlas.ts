@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { JsonAnswer, JsonHandler, JsonRequest } from "../../cli/embedded/json-server.ts";
 import { addressText, isHost, parseCidr, sortCidrs } from "../../lib/core/cidr.ts";
 
@@ -33,8 +33,8 @@ export interface AtlasSettings {
 }
 
 const entry = z.strictObject({
-  cidrBlock: z.string().refine((text) => text.includes("/") && parseCidr(text) !== null),
-  comment: z.string().max(80).optional(),
+  cidrBlock: z.string().check(z.refine((text) => text.includes("/") && parseCidr(text) !== null)),
+  comment: z.optional(z.string().check(z.maxLength(80))),
 });
 
 export function atlasCloud(settings: AtlasSettings): AtlasCloud {
@@ -89,7 +89,7 @@ function addition(
   body: unknown,
   { entriesMax, batch }: AtlasSettings,
 ): { readonly rows: readonly AccessRow[]; readonly answer: JsonAnswer } {
-  const { data: asked } = z.array(entry).min(1).safeParse(body);
+  const { data: asked } = z.array(entry).check(z.minLength(1)).safeParse(body);
   if (asked === undefined) return { rows: before, answer: refusal(400, "VALIDATION_ERROR") };
   let rows = before;
   for (const { cidrBlock, comment } of asked) {

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { JsonAnswer, JsonHandler } from "../../cli/embedded/json-server.ts";
 import { familyOf, parseCidr } from "../../lib/core/cidr.ts";
 
@@ -13,14 +13,14 @@ export interface DigitalOceanCloud {
 }
 
 const SOURCES_MAX = 100;
-const uuid = z.string().regex(/^$|^[0-9a-f-]{36}$/);
+const uuid = z.string().check(z.regex(/^$|^[0-9a-f-]{36}$/));
 const source = z.strictObject({
-  uuid: uuid.optional(),
-  cluster_uuid: uuid.optional(),
+  uuid: z.optional(uuid),
+  cluster_uuid: z.optional(uuid),
   type: z.enum(["droplet", "k8s", "ip_addr", "tag", "app"]),
-  value: z.string().min(1),
-  created_at: z.string().optional(),
-  description: z.string().optional(),
+  value: z.string().check(z.minLength(1)),
+  created_at: z.optional(z.string()),
+  description: z.optional(z.string()),
 });
 const body = z.strictObject({ rules: z.array(source) });
 

@@ -156,6 +156,11 @@ export const REQUESTS: readonly RequestCase[] = [
     status: 405,
   },
   {
+    name: "a method that is none",
+    request: (sender) => ({ ...delivery(sender), method: "GET /v1/status" }),
+    status: 400,
+  },
+  {
     name: "a method in lower case",
     request: (s) => ({ ...delivery(s), method: "post" }),
     status: 200,

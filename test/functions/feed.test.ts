@@ -8,7 +8,7 @@ import { formats } from "../../lib/feeds/formats.ts";
 import { openLog } from "../../lib/stores/log.ts";
 import { memoryStore } from "../../lib/stores/memory.ts";
 import { type Store, StoreError } from "../../lib/stores/store.ts";
-import { parseAnswer } from "../../lib/wire/protocol.ts";
+import { parseAnswer } from "../../lib/wire/reply.ts";
 import { parseSigningKey } from "../../lib/wire/signature.ts";
 import { makeWorld } from "../../lib/world.ts";
 import { cidr, cidrs, hosts, node } from "../core/cases.ts";

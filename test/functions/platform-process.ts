@@ -17,6 +17,8 @@ export interface PlatformProcess {
   invoke(invocation: Invocation): Promise<unknown>;
   /** What it wrote to stdout and stderr so far. */
   output(): string;
+  /** The lines of its stdout so far; Node's own warnings are not among them. */
+  lines(): readonly string[];
   stop(): Promise<void>;
 }
 
@@ -57,9 +59,11 @@ export async function startFunction(
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   let output = "";
+  let lines = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding("utf8").on("data", (text: string) => {
       output += text;
+      if (stream === child.stdout) lines += text;
     });
   }
   const kill = () => child.kill("SIGKILL");
@@ -84,6 +88,7 @@ export async function startFunction(
       return answer.result;
     },
     output: () => output,
+    lines: () => lines.split("\n").filter((line) => line !== ""),
     async stop() {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
       await ended;

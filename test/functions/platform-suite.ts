@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { renderDelivery } from "../../lib/wire/protocol.ts";
 import { node, snapshot } from "../core/cases.ts";
 import { CARRIERS, type Carrier, fixture, SCHEDULES, type WireRequest } from "./carriers.ts";
+import { embeddedOf } from "./embedded.ts";
 import {
   DAMAGED,
   OTHER_BYTES,
@@ -47,6 +48,7 @@ const SECOND_KEYS: Keys = {
 };
 const NO_KEYS: Keys = { accessKeyId: "", accessKeySecret: "", securityToken: "" };
 const TEST_MS = 60_000;
+const CANARY = "canary-in-a-strange-place";
 
 interface Running {
   readonly stage: PlatformStage;
@@ -65,6 +67,9 @@ async function start(subject: Subject): Promise<Running> {
       // Nothing of a developer's settings.
       env: {
         ...SECRETS,
+        UNUSED_SECRET: CANARY,
+        // Also what is said for developers only must not tell any of this.
+        KUBE_ALLOWLIST_LOG_LEVEL: "debug",
         KUBE_ALLOWLIST_CONFIG: subject.configOf(stage, name),
         ALIBABA_CLOUD_ACCESS_KEY_ID: ENVIRONMENT_KEYS.accessKeyId,
         ALIBABA_CLOUD_ACCESS_KEY_SECRET: ENVIRONMENT_KEYS.accessKeySecret,
@@ -148,13 +153,23 @@ export function platformSuite(subject: Subject): void {
     test("status and feed are read on every platform", async () => {
       await reading(running);
     });
-    test("no key and no token is written to a log", () => {
-      const output = Object.values(running.functions).map((one) => one.output());
+    test("every write has one audit line, under the delivery's id and the run's", async () => {
+      await writesTold(running);
+    });
+    test("every line is one that CloudWatch and people can read", async () => {
+      await linesTold(running);
+    });
+    test("no key, token or signature is written to a log, wherever it was put", async () => {
+      const output = Object.values(running.functions)
+        .map((one) => one.output())
+        .join("");
       const keys = [ENVIRONMENT_KEYS, FIRST_KEYS, SECOND_KEYS];
       const own = keys.flatMap((one) => [one.accessKeySecret, one.securityToken ?? []].flat());
       for (const secret of [...Object.values(SECRETS), ...own]) {
-        assert(!output.join("").includes(secret), secret);
+        assert(!output.includes(secret), secret);
       }
+      assert(!/v1,[A-Za-z0-9+/]{20}/.test(output), "a signature");
+      await canaries(running);
     });
   });
 }
@@ -206,10 +221,171 @@ async function changingKeys({ stage, functions, next }: Running): Promise<void> 
   assert.equal(await deliver(NO_KEYS, 5), 200, "a function without a role asks its environment");
 }
 
-function nodes(sender: Sender, count: number): WireRequest {
+type Line = Readonly<Record<string, unknown>>;
+
+/** The lines that a function writes while `work` runs. Whatever is no JSON fails. */
+async function linesOf(process: PlatformProcess, work: () => Promise<unknown>) {
+  const before = process.lines().length;
+  await work();
+  // The pipe is read by another process than wrote it.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return process
+    .lines()
+    .slice(before)
+    .map((line): Line => JSON.parse(line));
+}
+
+/** By the names that Powertools gives them. */
+function namesOf(carrier: Carrier) {
+  const { awsRequestId, requestId } = carrier.context as Readonly<Record<string, unknown>>;
+  return {
+    service: "kube-allowlist",
+    cold_start: false,
+    function_name: "kube-allowlist-webhook",
+    function_request_id: awsRequestId ?? requestId,
+  };
+}
+
+function pick(line: Line, names: readonly string[]): Line {
+  return Object.fromEntries(names.map((name) => [name, line[name]]));
+}
+
+async function writesTold({ stage, functions, next }: Running): Promise<void> {
+  // Those that were there and went would be doubted for a minute; these are new.
+  const last = 100;
+  let count = 2;
+  for (const carrier of CARRIERS) {
+    stage.believe(keysOn(carrier));
+    count += 1;
+    const sender = next();
+    const event = carrier.eventOf(nodes(sender, count, last));
+    const told = await linesOf(functions.webhook, () => ask(functions.webhook, carrier, event));
+    const id = `eu/1/${sender.sequence}`;
+    const audits = told.filter(({ audit }) => audit === true);
+    assert.deepEqual(audits.map(({ target }) => String(target).split("/")[0]).toSorted(), [
+      "alibaba",
+      "feed",
+    ]);
+    for (const line of audits) {
+      const { timestamp, target, ...rest } = line;
+      assert.equal(new Date(String(timestamp)).toISOString(), timestamp);
+      assert.equal(typeof target, "string");
+      assert.deepEqual(rest, {
+        level: "INFO",
+        message: "Changed a target",
+        ...namesOf(carrier),
+        correlation_id: id,
+        cluster: "eu",
+        admission: "newer",
+        audit: true,
+        delivery: id,
+        generation: { epoch: 1, sequence: sender.sequence },
+        list: "db",
+        action: "add",
+        entries: [`203.0.113.${last + count}/32`],
+        result: "done",
+      });
+    }
+    const [numbers, ...more] = told.filter(({ _aws }) => _aws !== undefined);
+    assert(numbers !== undefined && more.length === 0);
+    const { values } = embeddedOf(numbers);
+    assert.deepEqual([values.DeliveriesNewer, values.Nodes, values.EntriesAdded], [1, count, 2]);
+    assert.equal(numbers.correlation_id, id);
+    assert.deepEqual(pick(numbers, Object.keys(namesOf(carrier))), namesOf(carrier));
+  }
+  assert(stage.allowed().includes(`203.0.113.${last + count}`));
+}
+
+async function linesTold({ stage, functions }: Running): Promise<void> {
+  for (const carrier of CARRIERS) {
+    stage.believe(keysOn(carrier));
+    const event = { id: "1" };
+    const told = await linesOf(functions.resync, () => ask(functions.resync, carrier, event));
+    const [numbers, ...more] = told.filter(({ _aws }) => _aws !== undefined);
+    assert(numbers !== undefined && more.length === 0, carrier.name);
+    const { values, dimensions } = embeddedOf(numbers);
+    const states = ["Converged", "Pending", "Withheld", "Failed"];
+    const lists = states.map((state) => values[`Lists${state}`] ?? Number.NaN);
+    assert.equal(
+      lists.reduce((sum, count) => sum + count),
+      2,
+    );
+    assert.deepEqual([values.ClustersHeard, values.ClustersStale], [1, 0]);
+    assert.deepEqual(dimensions.ClustersStale, { Installation: "acme" });
+    for (const line of told) {
+      assert.deepEqual(pick(line, Object.keys(namesOf(carrier))), namesOf(carrier));
+    }
+  }
+  for (const [name, one] of Object.entries(functions)) {
+    const lines = one.lines();
+    for (const text of lines) {
+      const line = JSON.parse(text);
+      assert.equal(new Date(line.timestamp).toISOString(), line.timestamp);
+      assert.equal(typeof line.message, "string");
+      assert.equal(typeof line.cold_start, "boolean");
+      if (line._aws === undefined) assert.match(line.level, /^(DEBUG|INFO|WARN|ERROR)$/);
+      else embeddedOf(line);
+    }
+    // Nothing is said of what was read well, so its first line may be of a later run.
+    if (name !== "read") assert.equal(JSON.parse(lines[0] ?? "").cold_start, true);
+    assert.equal(JSON.parse(lines.at(-1) ?? "").cold_start, false);
+  }
+}
+
+/** What strangers and the badly configured send: each of it holds what must not be told. */
+function canaryRequests(sender: Sender): readonly WireRequest[] {
+  const long = `whsec_${Buffer.from(CANARY.repeat(3)).toString("base64")}`;
+  const headers = [
+    ["authorization", `Bearer ${CANARY}`],
+    ["cookie", `session=${CANARY}`],
+    ["webhook-id", CANARY],
+    ["webhook-signature", `v1,${CANARY}`],
+    ["webhook-timestamp", CANARY],
+    ["content-type", `application/cloudevents+json; charset=${CANARY}`],
+    ["content-encoding", CANARY],
+    ["x-api-key", long],
+  ] as const;
+  const [first] = [nodes(sender, 1)];
+  const signed = signedRequest(sender, Buffer.from(JSON.stringify({ data: { a: long } })));
+  return [
+    ...headers.map((header) => ({
+      ...first,
+      headers: [...first.headers.filter(([name]) => name.toLowerCase() !== header[0]), header],
+    })),
+    { ...first, headers: [...headers] },
+    signed,
+    { ...first, path: `/v1/snapshots/${CANARY}` },
+    { ...first, method: "GET", path: `/v1/lists/${CANARY}.txt` },
+    { ...first, method: "GET", path: `/v1/lists/db.${CANARY}` },
+    { ...first, method: CANARY, path: "/v1/status" },
+    { ...first, body: Buffer.from(long) },
+  ];
+}
+
+async function canaries({ stage, functions, next }: Running): Promise<void> {
+  for (const carrier of CARRIERS) {
+    stage.believe(keysOn(carrier));
+    for (const request of canaryRequests(next())) {
+      const event = { ...carrier.eventOf(request), rawQueryString: `token=${CANARY}` };
+      for (const process of Object.values(functions)) {
+        await ask(process, carrier, event);
+        await ask(process, carrier, { ...event, requestContext: { authorizer: CANARY } });
+      }
+    }
+  }
+  for (const [name, one] of Object.entries(functions)) {
+    const output = one.output().toLowerCase();
+    const hidden = Buffer.from(CANARY).toString("base64").slice(0, 20).toLowerCase();
+    const found = output.split("\n").find((line) => line.includes(CANARY) || line.includes(hidden));
+    assert.equal(found, undefined, name);
+  }
+}
+
+/** Two nodes, and then those from behind `last` on. */
+function nodes(sender: Sender, count: number, last = 0): WireRequest {
   const { now, sequence } = sender;
   const all = Array.from({ length: count }, (_, index) =>
-    node(`n${index}`, [`203.0.113.${index + 1}`]),
+    node(`n${index}`, [`203.0.113.${index < 2 ? index + 1 : last + index + 1}`]),
   );
   const generation = { epoch: 1, sequence };
   const times = { receivedAt: now, time: now, observedAt: now };

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import type { HttpResponse } from "../../functions/http.ts";
+import { makeRead } from "../../functions/read.ts";
 import { makeResync } from "../../functions/resync.ts";
 import { makeStatus } from "../../functions/status.ts";
 import { makeWebhook } from "../../functions/webhook.ts";
 import { makeWiring } from "../../functions/wiring.ts";
 import { parseConfig } from "../../lib/config.ts";
+import type { ListReport } from "../../lib/core/report.ts";
 import type { Snapshot } from "../../lib/core/snapshot.ts";
 import type { NameClient } from "../../lib/sources/names.ts";
 import { memoryStore } from "../../lib/stores/memory.ts";
@@ -12,6 +14,7 @@ import type { Store } from "../../lib/stores/store.ts";
 import { memoryTargets } from "../../lib/targets/memory.ts";
 import { deliveryId, MEDIA_TYPE, renderDelivery } from "../../lib/wire/protocol.ts";
 import { parseSigningKey, type SigningKey, signDelivery } from "../../lib/wire/signature.ts";
+import type { LogFields } from "../../lib/world.ts";
 import { snapshot } from "../core/cases.ts";
 import { virtualWorld } from "../virtual-world.ts";
 
@@ -43,25 +46,27 @@ const FILE = {
   },
 };
 
+interface ReceiverOptions {
+  readonly store?: Store;
+  readonly file?: object;
+  readonly names?: NameClient;
+  readonly fetch?: typeof globalThis.fetch;
+  /** Beside the canaries. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly folder?: string;
+}
+
 /** The functions as they are deployed, over a memory store and a memory target. */
-export function receiver(
-  given: {
-    readonly store?: Store;
-    readonly file?: object;
-    readonly names?: NameClient;
-    readonly fetch?: typeof globalThis.fetch;
-    /** Beside the canaries. */
-    readonly env?: Readonly<Record<string, string>>;
-    readonly folder?: string;
-  } = {},
-) {
+export function receiver(given: ReceiverOptions = {}) {
   const reading = parseConfig({ ...FILE, ...given.file });
   assert(reading.kind === "parsed", JSON.stringify(reading));
   const virtual = virtualWorld();
   const world = given.fetch === undefined ? virtual : { ...virtual, fetch: given.fetch };
   const memory = memoryTargets();
   const store = given.store ?? memoryStore(world);
+  const measured: LogFields[] = [];
   const wiring = makeWiring({
+    measure: (fields) => measured.push(fields),
     config: reading.config,
     world,
     env: { ...CANARIES, ...given.env },
@@ -72,7 +77,9 @@ export function receiver(
   });
   const webhook = makeWebhook(wiring);
   const status = makeStatus(wiring);
-  const resync = makeResync(wiring);
+  const read = makeRead(wiring);
+  const reports: ListReport[][] = [];
+  const resync = makeResync(wiring, (lists) => reports.push([...lists]));
   const context = { getRemainingTimeInMillis: () => 29_000 };
   let sequence = 0;
 
@@ -81,7 +88,7 @@ export function receiver(
     readonly headers: Readonly<Record<string, string>>;
   }): Promise<HttpResponse> => {
     const event = gatewayEvent("POST", "/v1/snapshots", request);
-    return (await webhook(event as never, context as never)) as HttpResponse;
+    return webhook(event, context);
   };
   return {
     world,
@@ -89,6 +96,13 @@ export function receiver(
     store,
     memory,
     post,
+    /** The numbers of every run, in order. */
+    measured,
+    /** What every resync found, in order. */
+    reports,
+    read(path: string, headers: Readonly<Record<string, string>> = {}) {
+      return read(gatewayEvent("GET", path, { headers }), context);
+    },
     /** Signs and posts a snapshot of cluster eu; what is given replaces parts of it. */
     async deliver(
       given: Partial<Snapshot> = {},
@@ -104,7 +118,7 @@ export function receiver(
       const event = { ...gatewayEvent("GET", "/v1/status", { headers }), ...extra };
       return (await status(event as never, context as never)) as HttpResponse;
     },
-    resync: () => resync({} as never, { getRemainingTimeInMillis: () => 60_000 } as never),
+    resync: () => resync({}, { getRemainingTimeInMillis: () => 60_000 }),
   };
 }
 

@@ -3,7 +3,8 @@ import test from "node:test";
 import { gzipSync } from "node:zlib";
 import type { HttpResponse } from "../../functions/http.ts";
 import { StoreError } from "../../lib/stores/store.ts";
-import { parseAnswer, renderDelivery } from "../../lib/wire/protocol.ts";
+import { renderDelivery } from "../../lib/wire/protocol.ts";
+import { parseAnswer } from "../../lib/wire/reply.ts";
 import { parseSigningKey } from "../../lib/wire/signature.ts";
 import { hosts, node, snapshot } from "../core/cases.ts";
 import { CANARIES, receiver, signed } from "./receiver.ts";
@@ -278,7 +279,7 @@ test("resync goes on when one of its targets cannot be made", async () => {
     },
   });
   await room.deliver({ nodes: NODES });
-  const { lists } = (await room.resync()) as { lists: { state: string; message: string }[] };
+  const { lists } = await room.resync();
   assert.equal(lists[0]?.state, "failed");
   assert.match(lists[0]?.message ?? "", /NOT_SET/);
   assert.equal(lists[1]?.state, "converged");

@@ -365,6 +365,7 @@ test("parseTargetObject() names every problem with its path", () => {
       for (const path of ["forMs", "failures", "report.reason: unknown reason", "claimed"]) {
         assert.ok(error.message.includes(path), `${path} in ${error.message}`);
       }
+      assert.ok(!error.message.includes("Invalid input"), error.message);
       return true;
     },
   );

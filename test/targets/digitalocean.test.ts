@@ -5,7 +5,7 @@ import { markerOf, markerText } from "../../lib/core/marker.ts";
 import { digitalOceanCloud, type TrustedSourceRow } from "../fakes/digitalocean.ts";
 import { virtualWorld } from "../virtual-world.ts";
 import { apply, cidrs, observed, SIGNAL } from "./linode.ts";
-import { kindNamed, makeTarget, refusal } from "./making.ts";
+import { makeTarget, refusal, settingsProblems } from "./making.ts";
 
 const ID = "9cc10173-e9ea-4176-9dbc-a4cee4c4ff30";
 const TOKEN = "canary-of-the-token";
@@ -31,48 +31,55 @@ async function stage(
   return { cloud, requests, open };
 }
 
-test("apply() gives every other source back to the byte, its id and members that nobody knows included", async (context) => {
-  const others: readonly TrustedSourceRow[] = [
-    { value: "backend", type: "tag", later: { a: [1, null] }, uuid: "x", description: null },
-    { uuid: "y", type: "ip_addr", value: "2001:DB8::1", created_at: "2026-01-01T00:00:00Z" },
-  ];
-  let sent: { readonly rules: readonly object[] } = { rules: [] };
-  const { open } = await stage(context, ({ method, body }) => {
-    if (method === "GET") {
-      return { status: 200, body: { rules: sent.rules.length > 0 ? sent.rules : others } };
-    }
-    sent = body as typeof sent;
-    return { status: 204 };
-  });
-  const target = await open();
-  await apply(target, "add", ["192.0.2.1/32", "10.2.0.0/16"]);
-  assert.equal(JSON.stringify(sent.rules.slice(0, 2)), JSON.stringify(others));
-  // A host as people write it.
-  assert.deepEqual(sent.rules.slice(2), [
-    { type: "ip_addr", value: "10.2.0.0/16", description: TEXT },
-    { type: "ip_addr", value: "192.0.2.1", description: TEXT },
-  ]);
-  assert.deepEqual(await observed(target), [
-    `allow 10.2.0.0/16 ${TEXT}`,
-    `allow 192.0.2.1/32 ${TEXT}`,
-    "allow 2001:db8::1/128 null",
-  ]);
-});
+test(
+  "apply() gives every other source back to the byte, its id and members that nobody knows " +
+    "included",
+  async (context) => {
+    const others: readonly TrustedSourceRow[] = [
+      { value: "backend", type: "tag", later: { a: [1, null] }, uuid: "x", description: null },
+      { uuid: "y", type: "ip_addr", value: "2001:DB8::1", created_at: "2026-01-01T00:00:00Z" },
+    ];
+    let sent: { readonly rules: readonly object[] } = { rules: [] };
+    const { open } = await stage(context, ({ method, body }) => {
+      if (method === "GET") {
+        return { status: 200, body: { rules: sent.rules.length > 0 ? sent.rules : others } };
+      }
+      sent = body as typeof sent;
+      return { status: 204 };
+    });
+    const target = await open();
+    await apply(target, "add", ["192.0.2.1/32", "10.2.0.0/16"]);
+    assert.equal(JSON.stringify(sent.rules.slice(0, 2)), JSON.stringify(others));
+    // A host as people write it.
+    assert.deepEqual(sent.rules.slice(2), [
+      { type: "ip_addr", value: "10.2.0.0/16", description: TEXT },
+      { type: "ip_addr", value: "192.0.2.1", description: TEXT },
+    ]);
+    assert.deepEqual(await observed(target), [
+      `allow 10.2.0.0/16 ${TEXT}`,
+      `allow 192.0.2.1/32 ${TEXT}`,
+      "allow 2001:db8::1/128 null",
+    ]);
+  },
+);
 
-test("apply() does not write back what was removed a moment ago, and leaves the same of others", async (context) => {
-  const { cloud, open } = await stage(context);
-  const target = await open();
-  await apply(target, "add", ["10.0.0.0/24", "192.0.2.1/32"]);
-  const theirs = { type: "ip_addr", value: "10.0.0.0/24", description: "by hand" };
-  cloud.set(ID, [...cloud.sources(ID), theirs]);
-  const [added, late] = [cidrs("192.0.2.2/32"), cidrs("10.0.0.0/24")];
-  await target.apply({ verb: "add", cidrs: added, text: TEXT, instead: [], late }, null, SIGNAL);
-  assert.deepEqual(await observed(target), [
-    "allow 10.0.0.0/24 by hand",
-    `allow 192.0.2.1/32 ${TEXT}`,
-    `allow 192.0.2.2/32 ${TEXT}`,
-  ]);
-});
+test(
+  "apply() does not write back what was removed a moment ago, and leaves the same of " + "others",
+  async (context) => {
+    const { cloud, open } = await stage(context);
+    const target = await open();
+    await apply(target, "add", ["10.0.0.0/24", "192.0.2.1/32"]);
+    const theirs = { type: "ip_addr", value: "10.0.0.0/24", description: "by hand" };
+    cloud.set(ID, [...cloud.sources(ID), theirs]);
+    const [added, late] = [cidrs("192.0.2.2/32"), cidrs("10.0.0.0/24")];
+    await target.apply({ verb: "add", cidrs: added, text: TEXT, instead: [], late }, null, SIGNAL);
+    assert.deepEqual(await observed(target), [
+      "allow 10.0.0.0/24 by hand",
+      `allow 192.0.2.1/32 ${TEXT}`,
+      `allow 192.0.2.2/32 ${TEXT}`,
+    ]);
+  },
+);
 
 test("apply() keeps the ids of the sources that stay", async (context) => {
   const { cloud, open } = await stage(context);
@@ -103,20 +110,28 @@ test("apply() adds nothing beside the same address of somebody else, and removes
   assert.deepEqual(cloud.sources(ID), before);
 });
 
-test("observe() counts every source against a hundred, or the limit, and apply() says full before it writes", async (context) => {
-  const { cloud, open } = await stage(context);
-  const target = await open();
-  const tags = Array.from({ length: 99 }, (_, index) => ({ type: "tag", value: `t${index}` }));
-  cloud.set(ID, tags);
-  assert.deepEqual((await target.observe(SIGNAL)).capacity, [
-    { families: ["ipv4"], used: 99, limit: 100 },
-  ]);
-  const two = ["192.0.2.1/32", "192.0.2.2/32"];
-  await refusal(apply(target, "add", two), "full", /101 trusted sources would stand where 100 fit/);
-  assert.equal(cloud.sources(ID).length, 99);
-  await apply(target, "add", ["192.0.2.1/32"]);
-  assert.equal(cloud.sources(ID).length, 100);
-});
+test(
+  "observe() counts every source against a hundred, or the limit, and apply() says full " +
+    "before it writes",
+  async (context) => {
+    const { cloud, open } = await stage(context);
+    const target = await open();
+    const tags = Array.from({ length: 99 }, (_, index) => ({ type: "tag", value: `t${index}` }));
+    cloud.set(ID, tags);
+    assert.deepEqual((await target.observe(SIGNAL)).capacity, [
+      { families: ["ipv4"], used: 99, limit: 100 },
+    ]);
+    const two = ["192.0.2.1/32", "192.0.2.2/32"];
+    await refusal(
+      apply(target, "add", two),
+      "full",
+      /101 trusted sources would stand where 100 fit/,
+    );
+    assert.equal(cloud.sources(ID).length, 99);
+    await apply(target, "add", ["192.0.2.1/32"]);
+    assert.equal(cloud.sources(ID).length, 100);
+  },
+);
 
 test("apply() never takes the last source, whoever else has one", async (context) => {
   const { cloud, open } = await stage(context);
@@ -184,11 +199,8 @@ test("the token comes from either variable, or from where the settings say", asy
 });
 
 test("schema takes the id of a cluster in the form in which it is one", () => {
-  const problems = (id: unknown) =>
-    kindNamed(KIND)
-      .schema.safeParse({ id })
-      .error?.issues.map(({ message }) => message) ?? [];
+  const problems = (id: unknown) => settingsProblems(KIND, { id });
   assert.deepEqual(problems(ID), []);
-  assert.match(String(problems(ID.toUpperCase())), /^Cannot use id "9CC.*write the cluster's UUID/);
-  assert.match(String(problems(4711)), /expected string|Cannot use id/);
+  assert.match(String(problems(ID.toUpperCase())), /^id: Cannot use id "9CC.*write the cluster's/);
+  assert.match(String(problems(4711)), /^id: Cannot use 4711: expected text/);
 });

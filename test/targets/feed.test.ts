@@ -11,7 +11,7 @@ import { openFeed } from "../../lib/targets/feed/log.ts";
 import { TargetError } from "../../lib/targets/target.ts";
 import { cidrs, hosts } from "../core/cases.ts";
 import { START, virtualWorld } from "../virtual-world.ts";
-import { kindNamed, makeTarget, OWNER } from "./making.ts";
+import { kindNamed, makeTarget, OWNER, settingsProblems } from "./making.ts";
 
 const SIGNAL = new AbortController().signal;
 const OPEN = { open: true } as const;
@@ -70,8 +70,7 @@ async function refusal(work: Promise<unknown>): Promise<TargetError> {
 }
 
 function problemsOf(settings: unknown): readonly string[] {
-  const { error } = kindNamed("feed").schema.safeParse(settings);
-  return (error?.issues ?? []).map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  return settingsProblems("feed", settings);
 }
 
 test("schema of a feed asks for exactly one of tokens and open", () => {
@@ -100,7 +99,7 @@ test("schema of a feed asks for exactly one of tokens and open", () => {
 
 test("schema of a feed refuses a token that stands in the file, without repeating it", () => {
   const problems = problemsOf({ tokens: ["canary-0123456789abcdef"] });
-  assert.match(problems.join(), /^tokens\.0: Cannot use a value written in the file as a secret/);
+  assert.match(problems.join(), /^tokens\[0\]: Cannot use a value written in the file as a secret/);
   assert(!problems.join().includes("canary"));
 });
 

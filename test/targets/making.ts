@@ -1,14 +1,23 @@
 import assert from "node:assert/strict";
+import { createReader } from "../../lib/config/problems.ts";
 import { resolveReference } from "../../lib/config.ts";
 import type { TargetConfig } from "../../lib/core/list.ts";
 import type { TargetErrorKind } from "../../lib/core/report.ts";
 import type { TargetContext } from "../../lib/targets/connection.ts";
+import type { Kind } from "../../lib/targets/kind.ts";
 import { memoryTargets } from "../../lib/targets/memory.ts";
-import { type Kind, kinds } from "../../lib/targets/registry.ts";
+import { kinds } from "../../lib/targets/registry.ts";
 import type { Target, TargetError } from "../../lib/targets/target.ts";
 import { virtualWorld } from "../virtual-world.ts";
 
 export const OWNER = { installation: "acme", list: "payments-db", formerly: [] };
+
+/** What the settings of a kind are refused with, as people read it. */
+export function settingsProblems(name: string, settings: unknown): readonly string[] {
+  const reader = createReader();
+  reader.check(kindNamed(name).schema, settings, []);
+  return reader.problems.map(({ path, message }) => `${path}: ${message}`);
+}
 
 export function kindNamed(name: string): Kind {
   const kind = kinds[name];

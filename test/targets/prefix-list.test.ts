@@ -13,7 +13,7 @@ import { prefixListKind, prefixListTarget } from "../../lib/targets/aws/prefix-l
 import { type Target, TargetError } from "../../lib/targets/target.ts";
 import { faultyPrefixLists } from "../fakes/ec2-prefix-lists.ts";
 import { briskWorld } from "../fakes/ec2-world.ts";
-import { kindNamed, makeTarget, OWNER } from "./making.ts";
+import { kindNamed, makeTarget, OWNER, settingsProblems } from "./making.ts";
 
 const LIST = "pl-0a1b";
 const SIGNAL = new AbortController().signal;
@@ -415,10 +415,7 @@ test("the kind aws/prefix-list has names, families and permissions by its settin
 });
 
 test("the settings of aws/prefix-list say what is wrong, where, and what to write instead", () => {
-  const problems = (settings: unknown) =>
-    (kindNamed("aws/prefix-list").schema.safeParse(settings).error?.issues ?? []).map(
-      (issue) => `${issue.path.join(".")}: ${issue.message}`,
-    );
+  const problems = (settings: unknown) => settingsProblems("aws/prefix-list", settings);
   const good = { region: "eu-west-1", id: "pl-0a1b2c3d4e5f60718" };
   assert.deepEqual(problems(good), []);
   assert.deepEqual(problems({ ...good, family: "ipv6", limit: 60, role: undefined }), []);

@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { kinds } from "../../lib/targets/registry.ts";
-import { kindNamed, makeTarget, OWNER, targetConfig, targetContext } from "./making.ts";
+import {
+  kindNamed,
+  makeTarget,
+  OWNER,
+  settingsProblems,
+  targetConfig,
+  targetContext,
+} from "./making.ts";
 
 const GROUP = { region: "eu-west-1", id: "sg-0a1b", permission: { protocol: "tcp", port: 5432 } };
-
-function problemsOf(name: string, settings: unknown): readonly string[] {
-  const { error } = kindNamed(name).schema.safeParse(settings);
-  return (error?.issues ?? []).map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-}
 
 test("kinds are named in ascending order", () => {
   assert.deepEqual(Object.keys(kinds), Object.keys(kinds).toSorted());
@@ -38,7 +40,7 @@ test("identify() names a slot by kind, id and permission, and its object by kind
 test("identify() gives one slot one name, however its port is written", () => {
   const names = [5432, "5432", "5432-5432"].map((port) => {
     const settings = { ...GROUP, permission: { protocol: "tcp", port } };
-    assert.deepEqual(problemsOf("aws/security-group", settings), []);
+    assert.deepEqual(settingsProblems("aws/security-group", settings), []);
     return kindNamed("aws/security-group").identify(settings, OWNER).name;
   });
   assert.deepEqual([...new Set(names)], ["aws/security-group/sg-0a1b/tcp-5432"]);
@@ -71,7 +73,7 @@ test("schema takes what it should and changes nothing, so that stored settings c
 
 test("schema says what is wrong, where, and what to write instead", () => {
   const wrong = (settings: Record<string, unknown>) =>
-    problemsOf("aws/security-group", { ...GROUP, ...settings });
+    settingsProblems("aws/security-group", { ...GROUP, ...settings });
   assert.deepEqual(wrong({ permission: { protocol: "tcp", port: 70_000 } }), [
     "permission.port: Cannot use port 70000: " +
       'write a number from 0 to 65535, or a range like "5432-5440"',
@@ -105,10 +107,10 @@ test("schema says what is wrong, where, and what to write instead", () => {
   assert.match(wrong({ role: { arn: "x", external: "y" } }).join(), /role/);
   assert.match(wrong({ group: "k8s" }).join(), /group/);
   assert.deepEqual(
-    problemsOf("aws/security-group", {}).map((problem) => problem.split(":")[0]),
+    settingsProblems("aws/security-group", {}).map((problem) => problem.split(":")[0]),
     ["region", "id", "permission"],
   );
-  assert.deepEqual(problemsOf("memory", { id: "Demo" }), [
+  assert.deepEqual(settingsProblems("memory", { id: "Demo" }), [
     'id: Cannot use id "Demo": expected 1 to 64 of a-z, 0-9 and "-", no "-" at either end',
   ]);
 });
@@ -124,7 +126,7 @@ test("schema refuses an endpoint that is no plain URL, without repeating it", ()
     "",
   ];
   for (const endpoint of endpoints) {
-    const problems = problemsOf("aws/security-group", { ...GROUP, endpoint });
+    const problems = settingsProblems("aws/security-group", { ...GROUP, endpoint });
     assert.equal(problems.length, 1, endpoint);
     assert.match(problems[0] ?? "", /^endpoint: Cannot use endpoint: write /);
     assert(!problems[0]?.includes("canary"));
@@ -232,7 +234,7 @@ test("schema sends no token over http to another machine, where one is sent as i
     ["atlas/access-list", { project: "32b6e34b3d91647abb20e7b8" }],
   ] as const;
   for (const [kind, settings] of cases) {
-    const problems = (endpoint: string) => problemsOf(kind, { ...settings, endpoint });
+    const problems = (endpoint: string) => settingsProblems(kind, { ...settings, endpoint });
     for (const endpoint of ["http://api.invalid", "http://127.0.0.1.example", "http://10.0.0.1"]) {
       const [problem = "", ...others] = problems(endpoint);
       assert(problem.startsWith(`endpoint: ${refused}`), `${kind} ${endpoint}: ${problem}`);
@@ -254,7 +256,7 @@ test("schema sends no token over http to another machine, where one is sent as i
     });
   }
   assert.deepEqual(
-    problemsOf("aws/security-group", { ...GROUP, endpoint: "http://e.invalid" }),
+    settingsProblems("aws/security-group", { ...GROUP, endpoint: "http://e.invalid" }),
     [],
   );
 });

@@ -9,7 +9,7 @@ import { type BuildOptions, build } from "esbuild";
 import { startEmbeddedEc2 } from "../../cli/embedded/ec2.ts";
 import { ec2Groups } from "../../cli/embedded/ec2-groups.ts";
 import { ec2PrefixLists } from "../../cli/embedded/ec2-prefix-lists.ts";
-import type { Kind } from "../../lib/targets/registry.ts";
+import type { Kind } from "../../lib/targets/kind.ts";
 import { ROOT } from "../../scripts/bundle.ts";
 import { cloudsPlugin } from "../../scripts/clouds-plugin.ts";
 import { startFakeWaf } from "../fakes/waf.ts";
@@ -26,8 +26,10 @@ const WAF_SDK = "AWSWAF_20190729";
 const EC2_SDK = "AmazonEC2";
 const LEFT_OUT = /Cannot use (?:aws\/waf|aws): these functions were packaged without it/g;
 
-/** The webhook's bundle, packaged for a list with these members and this target. */
-function packaged(target: string, from = '{ static: ["198.51.100.7/32"] }'): string {
+const STATIC = '{ static: ["198.51.100.7/32"] }';
+
+/** The bundle of a function, packaged for a list with these members and this target. */
+function packaged(target: string, from = STATIC, name = "webhook"): string {
   const file = join(directory, "allowlist.yaml");
   const store = "{ kind: oss, bucket: acme-allowlist, region: cn-beijing }";
   const config = `{ version: 1, installation: acme, store: ${store}, clusters: {},
@@ -36,7 +38,7 @@ function packaged(target: string, from = '{ static: ["198.51.100.7/32"] }'): str
   const args = [join(ROOT, "scripts/package.ts"), "--config", file, "--out", directory];
   const run = spawnSync(process.execPath, args, { cwd: directory, encoding: "utf8" });
   assert.equal(run.status, 0, run.stderr);
-  return readFileSync(join(directory, "webhook/webhook.cjs"), "utf8");
+  return readFileSync(join(directory, `${name}/${name}.cjs`), "utf8");
 }
 
 test("npm run package carries the SDK of WAF for its targets only", () => {
@@ -53,9 +55,11 @@ test("npm run package carries the SDK of WAF for its targets only", () => {
 
 test("npm run package carries the SDK of EC2 for a list that asks for a subnet only", () => {
   const memory = "{ kind: memory, id: web }";
-  assert(!packaged(memory).includes(EC2_SDK));
   const subnet = "{ subnets: [{ aws: subnet-0a1b, region: eu-west-1 }] }";
-  assert(packaged(memory, subnet).includes(EC2_SDK));
+  assert(!packaged(memory, STATIC, "resync").includes(EC2_SDK));
+  assert(packaged(memory, subnet, "resync").includes(EC2_SDK));
+  // Only the resync asks.
+  assert(!packaged(memory, subnet, "webhook").includes(EC2_SDK));
 });
 
 test("create() loads the SDK of WAF for its targets only", () => {

@@ -17,14 +17,13 @@ import {
   MEDIA_TYPE,
   PROBLEM_MEDIA_TYPE,
   type ProblemKind,
-  parseAnswer,
   parseDelivery,
-  parseProblemDocument,
   problemDocument,
   problemKindOf,
   renderDelivery,
   SNAPSHOT_TYPE,
 } from "../../lib/wire/protocol.ts";
+import { parseAnswer, parseProblemDocument } from "../../lib/wire/reply.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 

@@ -6,6 +6,7 @@ import { type World, withTimeout } from "../../world.ts";
 import { CloudError, kindOfStatus } from "../error.ts";
 import type { Credentials } from "./environment.ts";
 import { alibabaErrorOf, fieldsOf, UNREADABLE } from "./errors.ts";
+import { plainOf } from "./json.ts";
 import { type Product, STS } from "./products.ts";
 import { type Session, sessionOf } from "./session.ts";
 
@@ -247,22 +248,4 @@ function answerOf(answer: unknown, operation: string): Readonly<Record<string, u
     throw new CloudError("unavailable", UNREADABLE, { operation, status });
   }
   return plainOf(json) as Readonly<Record<string, unknown>>;
-}
-
-/**
- * The SDK's objects have no prototype, and its numbers of more than 15 digits are objects, too:
- * those become numbers where they can be, else their digits.
- */
-function plainOf(value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(plainOf);
-  if ("_isBigNumber" in value) {
-    const number = Number(String(value));
-    return Number.isSafeInteger(number) ? number : (value as unknown as BigNumber).toFixed();
-  }
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, plainOf(one)]));
-}
-
-interface BigNumber {
-  toFixed(): string;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Acl, AclClient, AclEntry } from "../../clouds/alibaba/acl.ts";
 import { type Cidr, type Family, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
@@ -20,10 +20,12 @@ import { targetErrorOf } from "./errors.ts";
 
 const ACL_ID = /^acl-[a-z0-9]{1,60}$/;
 
-export const aclIdShape = z.string().regex(ACL_ID, {
-  error: ({ input }) =>
-    `Cannot use id ${JSON.stringify(input)}: write an ACL's id like "acl-bp1l0kk4gxce43k****"`,
-});
+export const aclIdShape = z.string().check(
+  z.regex(ACL_ID, {
+    error: ({ input }) =>
+      `Cannot use id ${JSON.stringify(input)}: write an ACL's id like "acl-bp1l0kk4gxce43k****"`,
+  }),
+);
 
 // The marker alone: letters and digits are taken by every product, whatever else is.
 const TEXT_CHARACTERS_MAX = 15;

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { AclClient } from "../../clouds/alibaba/acl.ts";
 import type { Traits } from "../../core/observation.ts";
 import type { TargetKind } from "../kind.ts";

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { AclClient } from "../../clouds/alibaba/acl.ts";
 import type { Family } from "../../core/cidr.ts";
 import type { Traits } from "../../core/observation.ts";
@@ -14,7 +14,7 @@ const ENTRIES_MAX = 300;
 const clbAclShape = z.strictObject({
   region: regionShape,
   id: aclIdShape,
-  family: familyShape.optional(),
+  family: z.optional(familyShape),
 });
 
 type Settings = z.output<typeof clbAclShape>;

@@ -1,10 +1,12 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 
 const REGION = /^[a-z]{2}(-[a-z0-9]{1,16}){1,4}$/;
 
-export const regionShape = z.string().regex(REGION, {
-  error: ({ input }) => `Cannot use region ${JSON.stringify(input)}: write it like "cn-hangzhou"`,
-});
+export const regionShape = z.string().check(
+  z.regex(REGION, {
+    error: ({ input }) => `Cannot use region ${JSON.stringify(input)}: write it like "cn-hangzhou"`,
+  }),
+);
 
 /** The name of something in RAM policies; `type` and `id` as `securitygroup/sg-…`. */
 export function arnOf(

@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { DatabaseClient, DatabaseEngine } from "../../clouds/alibaba/databases.ts";
 import type { TargetKind } from "../kind.ts";
 import { arnOf, regionShape } from "./common.ts";
@@ -123,26 +123,28 @@ export function databaseKind(engine: DatabaseEngine): TargetKind<DatabaseSetting
 }
 
 function shapeOf(row: Engine) {
-  const group = z
-    .string()
-    .regex(row.group, {
+  const group = z.string().check(
+    z.regex(row.group, {
       error: ({ input }) =>
         `Cannot use group ${JSON.stringify(input)}: write a name like "${row.groupExample}"`,
-    })
-    .refine((name) => !SYSTEM_GROUPS.has(name), {
+    }),
+    z.refine((name) => !SYSTEM_GROUPS.has(name), {
       error: ({ input }) =>
         `Cannot use group ${JSON.stringify(input)}: it is the vendor's own; take another name`,
-    });
+    }),
+  );
   const network = z.enum(NETWORKS, {
     error: ({ input }) => `Cannot use network ${JSON.stringify(input)}: write vpc or classic`,
   });
   return z.strictObject({
     region: regionShape,
-    id: z.string().regex(INSTANCE_ID, {
-      error: ({ input }) =>
-        `Cannot use id ${JSON.stringify(input)}: write an instance's id like "${row.idExample}"`,
-    }),
-    group: group.optional(),
-    ...(row.networks ? { network: network.optional() } : {}),
+    id: z.string().check(
+      z.regex(INSTANCE_ID, {
+        error: ({ input }) =>
+          `Cannot use id ${JSON.stringify(input)}: write an instance's id like "${row.idExample}"`,
+      }),
+    ),
+    group: z.optional(group),
+    ...(row.networks ? { network: z.optional(network) } : {}),
   });
 }

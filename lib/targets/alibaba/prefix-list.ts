@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { PrefixList, PrefixListClient } from "../../clouds/alibaba/prefix-lists.ts";
 import { type Cidr, type Family, familyOf, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
@@ -20,11 +20,13 @@ const DESCRIPTION = /^[a-zA-Z0-9][a-zA-Z0-9 /_.-]{1,31}$/;
 
 const prefixListShape = z.strictObject({
   region: regionShape,
-  id: z.string().regex(LIST_ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write a list's id like "pl-x1j1k5ykzqlixdcy0abc"`,
-  }),
-  family: familyShape.optional(),
+  id: z.string().check(
+    z.regex(LIST_ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write a list's id like "pl-x1j1k5ykzqlixdcy0abc"`,
+    }),
+  ),
+  family: z.optional(familyShape),
 });
 
 type Settings = z.output<typeof prefixListShape>;

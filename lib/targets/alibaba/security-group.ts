@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type {
   SecurityGroupClient,
   SecurityGroupRule,
@@ -36,16 +36,18 @@ const DESCRIPTION = /^[a-zA-Z0-9][a-zA-Z0-9 /_.-]{0,511}$/;
 
 const securityGroupShape = z.strictObject({
   region: regionShape,
-  id: z.string().regex(GROUP_ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write a group's id like "sg-bp1gxw6bznjjvhu31abc"`,
-  }),
+  id: z.string().check(
+    z.regex(GROUP_ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write a group's id like "sg-bp1gxw6bznjjvhu31abc"`,
+    }),
+  ),
   permission: permissionShape,
-  priority: z
-    .int({ error: priorityMessage })
-    .min(1, { error: priorityMessage })
-    .max(100, { error: priorityMessage })
-    .optional(),
+  priority: z.optional(
+    z
+      .int({ error: priorityMessage })
+      .check(z.minimum(1, { error: priorityMessage }), z.maximum(100, { error: priorityMessage })),
+  ),
 });
 
 type Settings = z.output<typeof securityGroupShape>;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { AccessEntry, AccessListClient } from "../../clouds/atlas.ts";
 import { type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
@@ -27,11 +27,13 @@ const TRAITS: Traits = {
 const COMMENT_CHARACTERS_MAX = 80;
 
 const shape = z.strictObject({
-  project: z.string().regex(/^[0-9a-f]{24}$/, {
-    error: ({ input }) =>
-      `Cannot use project ${JSON.stringify(input)}: write the project's id in lower case, like ` +
-      '"32b6e34b3d91647abb20e7b8"',
-  }),
+  project: z.string().check(
+    z.regex(/^[0-9a-f]{24}$/, {
+      error: ({ input }) =>
+        `Cannot use project ${JSON.stringify(input)}: write the project's id in lower case, like ` +
+        '"32b6e34b3d91647abb20e7b8"',
+    }),
+  ),
 });
 type Settings = z.output<typeof shape>;
 

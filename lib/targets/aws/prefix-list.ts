@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type {
   PrefixListClient,
   PrefixListEntry,
@@ -22,11 +22,13 @@ const DESCRIPTION_CHARACTERS_MAX = 255;
 
 const prefixListShape = z.strictObject({
   region: regionShape,
-  id: z.string().regex(LIST_ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write a list's id like "pl-0a1b2c3d4e5f60718"`,
-  }),
-  family: familyShape.optional(),
+  id: z.string().check(
+    z.regex(LIST_ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write a list's id like "pl-0a1b2c3d4e5f60718"`,
+    }),
+  ),
+  family: z.optional(familyShape),
 });
 
 type Settings = z.output<typeof prefixListShape>;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type {
   IngressPermission,
   IngressRule,
@@ -35,10 +35,12 @@ const PROTOCOL_ALL = "-1";
 
 const securityGroupShape = z.strictObject({
   region: regionShape,
-  id: z.string().regex(GROUP_ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write a group's id like "sg-0a1b2c3d4e5f60718"`,
-  }),
+  id: z.string().check(
+    z.regex(GROUP_ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write a group's id like "sg-0a1b2c3d4e5f60718"`,
+    }),
+  ),
   permission: permissionShape,
 });
 

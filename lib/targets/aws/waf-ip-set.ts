@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { IpSet, IpSetClient, IpSetKey } from "../../clouds/aws/waf.ts";
 import { type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
@@ -20,24 +20,29 @@ const CLOUDFRONT_REGION = "us-east-1";
 const ADDRESSES_MAX = 10_000;
 
 const ipSetShape = z.strictObject({
-  region: regionShape.optional(),
-  scope: z
-    .enum(["regional", "cloudfront"], {
+  region: z.optional(regionShape),
+  scope: z.optional(
+    z.enum(["regional", "cloudfront"], {
       error: ({ input }) =>
         `Cannot use scope ${JSON.stringify(input)}: write regional or cloudfront`,
-    })
-    .optional(),
-  name: z.string().regex(NAME, {
-    error: ({ input }) =>
-      `Cannot use name ${JSON.stringify(input)}: expected the set's name, 1 to 128 of A-Z, a-z, ` +
-      "0-9, _ and -",
-  }),
-  id: z.string().regex(ID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write the set's id like ` +
-      '"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"',
-  }),
-  family: familyShape.optional(),
+    }),
+  ),
+  name: z.string().check(
+    z.regex(NAME, {
+      error: ({ input }) =>
+        `Cannot use name ${JSON.stringify(input)}: expected the set's name, 1 to 128 of ` +
+        "A-Z, a-z, " +
+        "0-9, _ and -",
+    }),
+  ),
+  id: z.string().check(
+    z.regex(ID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write the set's id like ` +
+        '"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"',
+    }),
+  ),
+  family: z.optional(familyShape),
   usedBy: z.enum(["allow", "block"], {
     error: ({ input }) =>
       `Cannot use usedBy ${JSON.stringify(input)}: write allow where a rule lets in who is in ` +

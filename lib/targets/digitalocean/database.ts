@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { TrustedSource, TrustedSourcesClient } from "../../clouds/digitalocean.ts";
 import { addressText, type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import { digestOf } from "../../core/digest.ts";
@@ -35,11 +35,13 @@ const DESCRIPTION_CHARACTERS_MAX = 50;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const shape = z.strictObject({
-  id: z.string().regex(UUID, {
-    error: ({ input }) =>
-      `Cannot use id ${JSON.stringify(input)}: write the cluster's UUID in lower case, like ` +
-      '"9cc10173-e9ea-4176-9dbc-a4cee4c4ff30"',
-  }),
+  id: z.string().check(
+    z.regex(UUID, {
+      error: ({ input }) =>
+        `Cannot use id ${JSON.stringify(input)}: write the cluster's UUID in lower case, like ` +
+        '"9cc10173-e9ea-4176-9dbc-a4cee4c4ff30"',
+    }),
+  ),
 });
 type Settings = z.output<typeof shape>;
 

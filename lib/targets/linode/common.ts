@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { targetErrorOf as errorOf, type WaysOut } from "../errors.ts";
 
 /** The id of a thing, below the name that its page in the Cloud Manager shows. */
@@ -6,7 +6,7 @@ export function idShape(example: string) {
   const error = ({ input }: { readonly input?: unknown }) =>
     `Cannot use id ${JSON.stringify(input)}: write the number in the address of its page, like ` +
     example;
-  return z.int({ error }).min(1, { error });
+  return z.int({ error }).check(z.minimum(1, { error }));
 }
 
 /** {@link errorOf} with the ways out that Linode has; `scope` is what the token needs. */

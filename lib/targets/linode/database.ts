@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { DatabaseClient, DatabaseState } from "../../clouds/linode.ts";
 import { type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import { digestOf } from "../../core/digest.ts";

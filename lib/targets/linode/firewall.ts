@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import * as z from "zod";
+import * as z from "zod/mini";
 import type {
   FirewallClient,
   FirewallRule,
@@ -51,10 +51,12 @@ const FIREWALL_TRAITS: Traits = {
 
 const firewallShape = z.strictObject({
   id: idShape("4711"),
-  permission: permissionShape.refine((permission) => portsOf(permission)?.[0] !== 0, {
-    path: ["port"],
-    error: "Cannot use port 0: Linode's ports begin at 1",
-  }),
+  permission: permissionShape.check(
+    z.refine((permission) => portsOf(permission)?.[0] !== 0, {
+      path: ["port"],
+      error: "Cannot use port 0: Linode's ports begin at 1",
+    }),
+  ),
 });
 
 type Settings = z.output<typeof firewallShape>;

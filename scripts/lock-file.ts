@@ -1,11 +1,11 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 
 const entryShape = z.looseObject({
-  version: z.string().optional(),
-  license: z.string().optional(),
-  engines: z.record(z.string(), z.string()).optional(),
-  dev: z.boolean().optional(),
-  optionalDependencies: z.record(z.string(), z.string()).optional(),
+  version: z.optional(z.string()),
+  license: z.optional(z.string()),
+  engines: z.optional(z.record(z.string(), z.string())),
+  dev: z.optional(z.boolean()),
+  optionalDependencies: z.optional(z.record(z.string(), z.string())),
 });
 const lockShape = z.looseObject({ packages: z.record(z.string(), entryShape) });
 

@@ -19,6 +19,14 @@ test("package-lock.json names no registry and pins every package", () => {
   }
 });
 
+test("package-lock.json holds a digest of every package, but of tools for other platforms", () => {
+  const { packages } = JSON.parse(read("package-lock.json"));
+  for (const [path, entry] of Object.entries<Record<string, unknown>>(packages)) {
+    if (path === "" || (entry.optional === true && entry.integrity === undefined)) continue;
+    assert.match(String(entry.integrity), /^sha512-[A-Za-z0-9+/]+=*$/, path);
+  }
+});
+
 test("package.json has exact versions, no dependencies to install, and approved scripts", () => {
   const manifest = JSON.parse(read("package.json"));
   assert.equal(

@@ -70,6 +70,25 @@ export const TERRAFORM_CHECK: Asset = {
     "schemas for its providers (SOURCE=FILE), or run .ci/run",
 };
 
+/** What an image is made of, which only a network can bring. */
+export const IMAGE_PIECES: Asset = {
+  name: "a build of the image",
+  variable: "KUBE_ALLOWLIST_IMAGE_PIECES",
+  executables: (folder) => [folder],
+  wayOut:
+    "set it to the folder that `npm run image -- --fetch --pieces FOLDER` filled, on Debian 12 " +
+    "or in a container of it, or run .ci/run",
+};
+
+export const CRANE: Asset = {
+  name: "crane",
+  variable: "KUBE_ALLOWLIST_CRANE",
+  executables: (path) => [path],
+  wayOut:
+    "set it to the path of the program, which " +
+    "`go install github.com/google/go-containerregistry/cmd/crane@v0.22.1` brings, or run .ci/run",
+};
+
 /** The value of the asset's variable, or a sentence that says what is missing and a way out. */
 export function findAsset(
   asset: Asset,

@@ -171,7 +171,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/^export\s+(type\s+)?(\*|\{[^}]*\})\s*(as \w+ )?from\b/gm, "passes on another file's exports"],
   [/^(export )?(abstract )?class (?!\w+ extends \w*Error\b)/gm, "has a class that is no error"],
   [
-    /^import\s+(type\s+)?(?!\*|type \*)[^;]*?\bfrom "zod"/gm,
+    /^import\s+(type\s+)?(?!\*|type \*)[^;]*?\bfrom "zod(\/mini)?"/gm,
     'imports zod otherwise than as "* as z"',
   ],
 ];
@@ -196,12 +196,12 @@ export const exportRule: Rule = {
     "lib/b.ts": 'export * from "./a.ts";',
     "lib/c.ts": 'export { a,\n  b } from "./a.ts";',
     "lib/d.ts": "export class Plan {}",
-    "lib/e.ts": 'import { z } from "zod";',
-    "lib/f.ts": 'import z from "zod";',
+    "lib/e.ts": 'import { z } from "zod/mini";',
+    "lib/f.ts": 'import z from "zod/mini";',
   },
   good: {
     "lib/a.ts": "export class StoreError extends Error {}",
-    "lib/b.ts": 'import type * as z from "zod";\nimport * as y from "zod";',
+    "lib/b.ts": 'import type * as z from "zod/mini";\nimport * as y from "zod/mini";',
     "lib/c.ts": "/*\nexport default 1\n*/\nexport const a = 1;",
   },
 };

@@ -198,7 +198,7 @@ export const titleRule: Rule = {
 const ROOTS = new RegExp(
   "^(" +
     "cli/main|forwarder/main|functions/(webhook|resync|read)|" +
-    "scripts/(build|lock|package|schema)|test/.*\\.test|test/bench/[a-z-]+" +
+    "scripts/(build|image|lock|package|schema|versions)|test/.*\\.test|test/bench/[a-z-]+" +
     ")\\.ts$",
 );
 

@@ -26,6 +26,16 @@ function entry() {
   return path.join(__dirname, "..", "dist", "cli.cjs");
 }
 
+// Where the user's number has no name, as clusters hand them to containers, and nobody says HOME,
+// there is no home at all. AWS' client asks for it before every call, and every call would fail.
+function ensureHome() {
+  try {
+    require("node:os").homedir();
+  } catch (_error) {
+    process.env.HOME = "/";
+  }
+}
+
 if (isOld(process.versions.node)) {
   const needed = NODE_MIN.join(".");
   process.stderr.write(
@@ -35,6 +45,7 @@ if (isOld(process.versions.node)) {
   );
   process.exitCode = 2;
 } else {
+  ensureHome();
   import(require("node:url").pathToFileURL(entry()).href).catch(function fail(error) {
     process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
     process.exitCode = 1;

@@ -16,19 +16,21 @@ const CENSOR = '"[redacted]"';
 // through if it does, however deep it lies.
 const SECRET_NAME = new RegExp(
   [
-    "authorization|cookie|credential|passw|secret|signature|token",
-    "^(?:headers|keys?)$",
+    "authorization|cookie|credential|passphrase|passw|secret|signature|token",
+    "^(?:headers|jwt|keys?|pwd|sig)$",
     "(?:access|api|private|signing).?key",
   ].join("|"),
   "i",
 );
 
-// As secrets of ours look wherever they stand: keys, tokens of service accounts, headers, and what
-// signs a URL.
+// As secrets of ours look wherever they stand: keys, tokens of service accounts, headers, what
+// signs a delivery or a URL, and who logs in by one.
 const SECRET_TEXT = [
   /whsec_[A-Za-z0-9+/=_-]+/g,
   /\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}/g,
   /(?<=\b(?:bearer|basic) {1,4})[A-Za-z0-9+/=._~-]{16,}/gi,
+  /(?<=\bv1,)[A-Za-z0-9+/]{43}=/g,
+  /(?<=:\/\/)[^/\s"'@]+(?=@)/g,
   /(?<=(?:credential|key|password|secret|signature|token)=)[^&\s"']+/gi,
 ];
 

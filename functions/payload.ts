@@ -16,8 +16,8 @@ const RETRY_AFTER_S = 300;
 /**
  * The same response where a platform takes it. Reports of lists have as many entries as there are
  * addresses: where that is too much, each shows the first of them and the document says how many
- * at most (`shortened`); its counts are whole, and nobody decides by these entries. What else is
- * too long is answered 503.
+ * at most (`shortened`); its counts are whole, but who counts refusals counts those that are shown,
+ * and nobody decides by these entries. What else is too long is answered 503.
  */
 export function withinPayload(response: unknown, log: Logger): unknown {
   if (!isResponse(response)) return response;

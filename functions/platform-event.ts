@@ -53,11 +53,33 @@ const PROXY = z.object({
   ),
 });
 
-/** What these names alone give away as a request, whatever else of it is missing. */
-const HTTP_LIKE = z.union([
-  z.object({ httpMethod: z.string() }),
-  z.object({ requestContext: z.object({ http: z.looseObject({}) }) }),
+/**
+ * Any one of these gives a request away, whatever else of it is missing: an event of VPC Lattice, a
+ * load balancer or a WebSocket API, or what a template of a REST API makes of one ("Method request
+ * passthrough"). No schedule has them. In lower case, without "_" and "-".
+ */
+const HTTP_NAMES = new Set([
+  "body",
+  "bodyjson",
+  "cookies",
+  "headers",
+  "httpmethod",
+  "isbase64encoded",
+  "method",
+  "multivalueheaders",
+  "params",
+  "path",
+  "querystringparameters",
+  "rawpath",
+  "requestcontext",
 ]);
+
+function isHttpLike(event: unknown): boolean {
+  if (typeof event !== "object" || event === null) return false;
+  return Object.keys(event).some((name) =>
+    HTTP_NAMES.has(name.toLowerCase().replaceAll(/[_-]/g, "")),
+  );
+}
 
 /** What is read of either shape, before anything of it is believed. */
 interface RawRequest {
@@ -75,7 +97,7 @@ export function readPlatformEvent(event: unknown): EventReading {
   const plain = event instanceof Uint8Array ? parseJson(event) : event;
   const raw = rawOf(plain);
   if (raw !== null) return requestOf(raw);
-  if (!HTTP_LIKE.safeParse(plain).success) return { kind: "other" };
+  if (!isHttpLike(plain)) return { kind: "other" };
   return refused("Cannot read this request: its event has no path, or another shape than ours");
 }
 

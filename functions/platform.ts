@@ -2,19 +2,26 @@ import * as z from "zod/mini";
 import type { LogFields, World } from "../lib/world.ts";
 import type { InvocationContext } from "./http.ts";
 import { withinPayload } from "./payload.ts";
+import { internalProblem, problemResponse } from "./problem.ts";
 import { inRun } from "./run.ts";
-import { environment, environmentWiring, type Wiring } from "./wiring.ts";
+import { environment, environmentWiring, standardLog, type Wiring } from "./wiring.ts";
 
 /** What a platform calls for every event. */
 export type PlatformHandler = (event: unknown, context: unknown) => Promise<unknown>;
 
+/** What becomes of an event while the configuration cannot be used. */
+type Unstarted = "answer" | "throw";
+
 /**
  * The platform's entry to a function. Its wiring is made once per instance, at the first event;
- * keys of Function Compute come with each, and are kept no longer than until the next. A
- * configuration that cannot be read fails every event, and is read again.
+ * keys of Function Compute come with each, and are kept no longer than until the next. While the
+ * configuration cannot be read, every event has one line in the log, is answered 503 or, where
+ * nobody reads an answer, fails; and it is read again. Function Compute shows whoever asks what a
+ * handler throws, so nothing of the configuration is in it.
  */
 export function platformEntry(
   make: (wiring: Wiring) => (event: never, context: never) => unknown,
+  unstarted: Unstarted = "answer",
 ): PlatformHandler {
   let instance: ReturnType<typeof start> | null = null;
   const start = () => {
@@ -24,7 +31,11 @@ export function platformEntry(
   };
   return async (event, context) => {
     const isCold = instance === null;
-    instance ??= start();
+    try {
+      instance ??= start();
+    } catch (error) {
+      return notStarted(error, { names: runNames(namesOf(context), isCold), unstarted });
+    }
     const { env, world, run } = instance;
     Object.assign(env, NO_SESSION, environment(), sessionOf(context));
     const invocation = invocationOf(context, world);
@@ -33,6 +44,17 @@ export function platformEntry(
       return withinPayload(response, world.log);
     });
   };
+}
+
+function notStarted(
+  error: unknown,
+  { names, unstarted }: { readonly names: LogFields; readonly unstarted: Unstarted },
+): unknown {
+  const reason = error instanceof Error ? error.message : "unknown error";
+  standardLog("info").error({ ...names, error: reason }, "Cannot start: mend the configuration");
+  if (unstarted === "throw") throw new Error("Cannot start: the function's log says why");
+  const { document, headers } = internalProblem();
+  return plainResponse(problemResponse(document, headers));
 }
 
 const PROGRAM = "kube-allowlist";
@@ -93,11 +115,7 @@ const LIMIT = z.object({ function: z.object({ timeout: z.number().check(z.positi
  * a function may run in all, in seconds, and this run has just begun.
  */
 export function invocationOf(context: unknown, { now }: Pick<World, "now">): InvocationContext {
-  const names = NAMES.safeParse(context).data;
-  const known = {
-    requestId: names?.awsRequestId ?? names?.requestId ?? null,
-    functionName: names?.functionName ?? names?.function?.name ?? null,
-  };
+  const known = namesOf(context);
   const clock = context as InvocationContext | null | undefined;
   if (typeof clock?.getRemainingTimeInMillis === "function") {
     return { ...known, getRemainingTimeInMillis: () => clock.getRemainingTimeInMillis?.() ?? 0 };
@@ -106,6 +124,14 @@ export function invocationOf(context: unknown, { now }: Pick<World, "now">): Inv
   if (timeoutS === undefined) return known;
   const endsAt = now() + timeoutS * 1_000;
   return { ...known, getRemainingTimeInMillis: () => endsAt - now() };
+}
+
+function namesOf(context: unknown): Pick<InvocationContext, "functionName" | "requestId"> {
+  const names = NAMES.safeParse(context).data;
+  return {
+    requestId: names?.awsRequestId ?? names?.requestId ?? null,
+    functionName: names?.functionName ?? names?.function?.name ?? null,
+  };
 }
 
 const RESPONSE = z.looseObject({ statusCode: z.number(), body: z.string() });

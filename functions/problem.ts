@@ -28,6 +28,15 @@ export function problem(
   return new RequestProblem(problemDocument(kind, status, options));
 }
 
+const RETRY_AFTER_S = 5;
+const INTERNAL = "Cannot answer: an internal error; see the receiver's log";
+
+/** 503, for what its sender cannot mend and may try again. Why stands in the log alone. */
+export function internalProblem(detail = INTERNAL): RequestProblem {
+  const { document } = problem("unavailable", 503, { detail });
+  return new RequestProblem(document, { "retry-after": String(RETRY_AFTER_S) });
+}
+
 export function problemResponse(document: ProblemDocument, headers = {}): HttpResponse {
   return {
     statusCode: document.status,

@@ -52,8 +52,8 @@ export function makeResync(wiring: Wiring, hear?: (lists: readonly ListReport[])
   });
 }
 
-/** The platform's entry. */
-export const handler: PlatformHandler = platformEntry((wiring) => makeResync(wiring));
+/** The platform's entry. What it throws counts as a failure, which alarms see. */
+export const handler: PlatformHandler = platformEntry((wiring) => makeResync(wiring), "throw");
 
 async function resync(wiring: Wiring, context: InvocationContext): Promise<readonly ListReport[]> {
   const { world, policy } = wiring;

@@ -1,6 +1,7 @@
+import { oneAccountMessage } from "../lib/config/cluster.ts";
 import type { Config, ServiceAccountAuth } from "../lib/config.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
-import { type KeySet, parseKeySet } from "../lib/wire/jwks.ts";
+import { type KeySet, parseKeySet, type VerifyingKey } from "../lib/wire/jwks.ts";
 import type { TokenRule } from "../lib/wire/token.ts";
 import type { World } from "../lib/world.ts";
 import { fetchIssuerKeys } from "./issuer-keys.ts";
@@ -28,21 +29,29 @@ interface Surroundings {
 
 /**
  * Whose tokens speak for which cluster. Pinned keys are read here: throws a ConfigurationError with
- * all that is wrong with them. Clusters of one issuer share what is discovered.
+ * all that is wrong with them, also where one is pinned for the same subject of two clusters.
+ * Clusters of one issuer share what is discovered.
  */
 export function resolveTokenRules(
   auth: Config["auth"],
   surroundings: Surroundings,
 ): readonly ClusterTokens[] {
   const problems: Problem[] = [];
-  const discovered = new Map<string, KeySource>();
+  const discovered = new Map<string, Keys>();
+  const clusterOf = new Map<string, string>();
   const rules = Object.entries(auth).flatMap(([cluster, { serviceAccount }]) => {
     if (serviceAccount === null) return [];
     const { issuer, audience, subject } = serviceAccount;
     try {
       const shared = serviceAccount.keys.kind === "discover" ? discovered.get(issuer) : undefined;
-      const source = shared ?? sourceOf(serviceAccount, surroundings);
-      if (serviceAccount.keys.kind === "discover") discovered.set(issuer, source);
+      const { source, pinned } = shared ?? sourceOf(serviceAccount, surroundings);
+      for (const { key } of pinned) {
+        const signer = `${subject} ${key.export({ type: "spki", format: "der" }).toString("hex")}`;
+        const other = clusterOf.get(signer) ?? cluster;
+        if (other !== cluster) throw new Error(oneAccountMessage(other, cluster));
+        clusterOf.set(signer, cluster);
+      }
+      if (serviceAccount.keys.kind === "discover") discovered.set(issuer, { source, pinned });
       return [{ rule: { cluster, issuer, audience, subject }, source }];
     } catch (error) {
       const message = error instanceof Error ? error.message : "Cannot read the keys";
@@ -54,27 +63,33 @@ export function resolveTokenRules(
   return rules;
 }
 
-function sourceOf(given: ServiceAccountAuth, surroundings: Surroundings): KeySource {
+interface Keys {
+  readonly source: KeySource;
+  /** Those that are known from the beginning. */
+  readonly pinned: readonly VerifyingKey[];
+}
+
+function sourceOf(given: ServiceAccountAuth, surroundings: Surroundings): Keys {
   const { keys, issuer } = given;
   const { world, secret } = surroundings;
   switch (keys.kind) {
-    case "discover":
-      return keySource({
-        name: issuer,
-        world,
-        read: () => fetchIssuerKeys(issuer, world),
-        freshMs: DISCOVERED_FRESH_MS,
-        pauseMs: DISCOVERED_PAUSE_MS,
-      });
-    case "inline":
-      return fixedKeys(told(readPinned(keys.text, issuer), world));
+    case "discover": {
+      const read = () => fetchIssuerKeys(issuer, world);
+      const times = { freshMs: DISCOVERED_FRESH_MS, pauseMs: DISCOVERED_PAUSE_MS };
+      return { source: keySource({ name: issuer, world, read, ...times }), pinned: [] };
+    }
+    case "inline": {
+      const set = told(readPinned(keys.text, issuer), world);
+      return { source: fixedKeys(set), pinned: set.keys };
+    }
     case "reference": {
       const { reference } = keys;
       const read = () => readPinned(secret(reference), issuer);
       const first = told(read(), world);
-      if (!reference.startsWith("file:")) return fixedKeys(first);
+      const pinned = first.keys;
+      if (!reference.startsWith("file:")) return { source: fixedKeys(first), pinned };
       const times = { freshMs: FILE_FRESH_MS, pauseMs: FILE_PAUSE_MS };
-      return keySource({ name: reference, world, read, first, ...times });
+      return { source: keySource({ name: reference, world, read, first, ...times }), pinned };
     }
     default:
       throw new Error(`Unreachable: ${JSON.stringify(keys satisfies never)}`);

@@ -10,7 +10,7 @@ import {
 import type { TargetConfig } from "../lib/core/list.ts";
 import type { Instant } from "../lib/core/record.ts";
 import type { Problem } from "../lib/core/snapshot.ts";
-import { isLogLevel, LOG_LEVELS } from "../lib/log-line.ts";
+import { isLogLevel, LOG_LEVELS, type LogLevel } from "../lib/log-line.ts";
 import { dnsClient } from "../lib/sources/dns.ts";
 import type { NameClient } from "../lib/sources/names.ts";
 import { sourceReader } from "../lib/sources/reader.ts";
@@ -20,7 +20,7 @@ import { type MemoryTargets, memoryTargets } from "../lib/targets/memory.ts";
 import { kinds } from "../lib/targets/registry.ts";
 import { type Target, TargetError } from "../lib/targets/target.ts";
 import { type ClusterKeys, parseSigningKey } from "../lib/wire/signature.ts";
-import { type LogFields, makeWorld, type World } from "../lib/world.ts";
+import { type LogFields, type Logger, makeWorld, type World } from "../lib/world.ts";
 import { type PublishedFeed, publishedFeeds } from "./feeds.ts";
 import { renderLine } from "./line.ts";
 import { lineLogger } from "./line-log.ts";
@@ -186,6 +186,14 @@ export function environment(): Readonly<Record<string, string | undefined>> {
   return { ...process.env };
 }
 
+// A pipe's or a file's write is over when it returns, so that no line waits in a frozen instance.
+const write = (line: string) => void process.stdout.write(line);
+
+/** The log of a deployed function, which is there also where no wiring can be made. */
+export function standardLog(level: LogLevel): Logger {
+  return lineLogger(level, { write, now: () => Date.now() });
+}
+
 /**
  * The wiring of a deployed function, from its environment and the configuration in its bundle.
  * What clients ask of `env` they ask at every call.
@@ -199,9 +207,7 @@ export function environmentWiring(env = environment()): Wiring {
     const message = `Cannot use log level "${level}": one of ${LOG_LEVELS.join(", ")}`;
     throw new ConfigurationError([{ path: "KUBE_ALLOWLIST_LOG_LEVEL", message }]);
   }
-  // A pipe's or a file's write is over when it returns, so that no line waits in a frozen instance.
-  const write = (line: string) => void process.stdout.write(line);
-  const world = makeWorld(lineLogger(level, { write, now: () => Date.now() }));
+  const world = makeWorld(standardLog(level));
   const measure = (fields: LogFields) => write(`${renderLine(fields)}\n`);
   return makeWiring({ config: reading.config, world, env, folder: dirname(path), measure });
 }

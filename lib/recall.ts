@@ -4,8 +4,8 @@ import { outsideKey } from "./core/outside.ts";
 import type { Readings } from "./core/reading.ts";
 import type { Slot, Slots } from "./core/record.ts";
 import { type ListReport, stateOf } from "./core/report.ts";
-import type { TargetObject } from "./stores/lease.ts";
-import type { Log, LogEntry } from "./stores/log.ts";
+import { type Look, lookAt } from "./stores/lease.ts";
+import type { Log } from "./stores/log.ts";
 import type { SyncContext } from "./sync.ts";
 
 /*
@@ -35,6 +35,12 @@ export function troubleOf(list: List, { unreadable }: Pick<Truth, "unreadable">)
 /** A report whose numbers are old because something kept us from looking. */
 export function troubled(report: ListReport, message: string): ListReport {
   return { ...report, state: stateOf("unavailable"), reason: "unavailable", message };
+}
+
+/** A report whose numbers are old because no time was left for even one look. */
+export function hurried(report: ListReport): ListReport {
+  const message = `No time was left to look at "${report.list}" in this run`;
+  return { ...report, state: stateOf("batch"), reason: "batch", message };
 }
 
 /**
@@ -80,7 +86,7 @@ async function readNewest<T>(names: readonly string[], logOf: (name: string) => 
 }
 
 /** What the logs of objects showed, by object; those that could not be read are not there. */
-export type Objects = ReadonlyMap<string, LogEntry<TargetObject> | null>;
+export type Objects = ReadonlyMap<string, Look>;
 
 /** The newest of the log of each object of these targets. */
 export async function readObjects(
@@ -91,7 +97,7 @@ export async function readObjects(
   const newest = await Promise.all(
     objects.map(async (object) => {
       try {
-        return [[object, await context.objectLog(object).newest()] as const];
+        return [[object, await lookAt(context.objectLog(object), context.world)] as const];
       } catch (error) {
         context.world.log.warn({ object, error: messageOf(error) }, "Cannot read a record");
         return [];
@@ -106,28 +112,7 @@ export async function readObjects(
  * again under the lease.
  */
 export function slotsOf(objects: Objects): Slots {
-  return Object.assign({}, ...[...objects.values()].map((entry) => entry?.body.slots));
-}
-
-/**
- * The log of an object, whose first look is the one that this run has taken already: that saves a
- * listing, and whoever was faster meanwhile is met where the lease is written. What was held then
- * may be free by now, so that is looked at anew.
- */
-export function lookedAt(
-  log: Log<TargetObject>,
-  seen: LogEntry<TargetObject> | null | undefined,
-): Log<TargetObject> {
-  let first = seen?.body.state === "held" ? undefined : seen;
-  return {
-    ...log,
-    async newest() {
-      if (first === undefined) return log.newest();
-      const entry = first;
-      first = undefined;
-      return entry;
-    },
-  };
+  return Object.assign({}, ...[...objects.values()].map(({ newest }) => newest?.body.slots));
 }
 
 /** What is known of a failure, in one sentence. */

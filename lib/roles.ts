@@ -1,22 +1,21 @@
+import { partitionOf } from "./clouds/partitions.ts";
 import type { Config } from "./config.ts";
+import { ACCOUNT_UNKNOWN } from "./roles/account.ts";
 import { type AssumedRole, assumedRoles } from "./roles/assumed.ts";
 import { groupsBy } from "./roles/group.ts";
 import {
-  endpointOf,
   FUNCTION_NAMES,
   type FunctionName,
   type Need,
   needsOf,
-  subnetsOf,
   type TokenNeed,
   tokenNeedsOf,
-  vendorOf,
   wayOf,
-  worksOf,
 } from "./roles/needs.ts";
+import { notesOn, ownPartition } from "./roles/notes.ts";
 import { type Atom, type Dialect, type PolicyDocument, policyOf } from "./roles/policy.ts";
+import { type Platform, platformOf } from "./roles/references.ts";
 import { s3BucketPolicy } from "./stores/permissions.ts";
-import { partitionOf } from "./targets/aws/common.ts";
 
 /*
  * Exactly what each function of an installation may do, from its configuration: the functions' own
@@ -37,7 +36,7 @@ export interface Place {
 }
 
 export interface FunctionRole {
-  /** Of the function, and of its role. */
+  /** Of the function and its role, or of its user in a cloud where it does not run. */
   readonly name: string;
   readonly iam: PolicyDocument | null;
   readonly ram: PolicyDocument | null;
@@ -71,12 +70,10 @@ export interface Roles {
   readonly notes: readonly string[];
 }
 
-/** Stands for the number of an account that nobody named. */
-const ACCOUNT_UNKNOWN = "ACCOUNT_ID";
 /** RAM's policies are of one account; they take this for its number. */
 const OWN_ACCOUNT = "*";
-/** "IAM and AWS STS quotas" in the IAM user guide: of all inline policies of a role together. */
-const INLINE_CHARACTERS_MAX = 10_240;
+/** Whose policies the roles of a platform have. Another cloud knows users there, by their keys. */
+const DIALECTS: Readonly<Record<Platform, Dialect>> = { aws: "iam", alibaba: "ram" };
 
 /** The name of a function and of its role. At most 55 characters. */
 export function functionName(installation: string, name: FunctionName): string {
@@ -87,15 +84,19 @@ export function functionName(installation: string, name: FunctionName): string {
 export function rolesOf(config: Config, place: Place = {}): Roles {
   const { installation, store } = config;
   const region = place.region ?? (store.kind === "s3" ? (store.region ?? "") : "");
-  const partition = place.partition ?? partitionOf(region);
+  const platform = platformOf(config);
+  const partition =
+    place.partition ?? (platform === "alibaba" ? ownPartition(config) : partitionOf(region));
   const account = place.account ?? ACCOUNT_UNKNOWN;
   const nameOf = (name: FunctionName) => functionName(installation, name);
+  // On AWS both take each variable from one secret, and so have the keys of one user elsewhere.
+  const userOf = (name: FunctionName) => nameOf(platform === "aws" ? "resync" : name);
   const roleArn = (name: FunctionName) => `arn:${partition}:iam::${account}:role/${nameOf(name)}`;
   const alibabaAccount = place.alibabaAccount ?? ACCOUNT_UNKNOWN;
-  const principalOf = (name: FunctionName, { dialect, way }: Need) => {
-    if (dialect === "iam") return roleArn(name);
-    const who = way.keys.length === 0 ? `role/${nameOf(name)}` : "user/USER";
-    return `acs:ram::${alibabaAccount}:${who}`;
+  const principalOf = (name: FunctionName, need: Need) => {
+    const own = isForeign(need, platform) ? `user/${userOf(name)}` : `role/${nameOf(name)}`;
+    if (need.dialect === "iam") return `arn:${partition}:iam::${account}:${own}`;
+    return `acs:ram::${alibabaAccount}:${need.way.keys.length === 0 ? own : "user/USER"}`;
   };
   const accounts = { iam: account, ram: place.alibabaAccount ?? OWN_ACCOUNT };
   const needs = needsOf(config, { accounts, region });
@@ -108,6 +109,9 @@ export function rolesOf(config: Config, place: Place = {}): Roles {
     resync: roleOf("resync"),
     read: roleOf("read"),
   };
+  const foreign = needs
+    .filter((need) => isForeign(need, platform))
+    .map((need) => ({ ...need, user: userOf(need.function) }));
   const assumed = assumedRoles(needs, { nameOf, principalOf });
   return {
     version: 1,
@@ -120,8 +124,13 @@ export function rolesOf(config: Config, place: Place = {}): Roles {
       store.kind === "s3"
         ? s3BucketPolicy(store, { resyncRoleArn: roleOfStore(config) ?? roleArn("resync"), region })
         : null,
-    notes: notesOn({ config, partition, functions, assumed }),
+    notes: notesOn({ config, partition, functions, assumed, foreign }),
   };
+}
+
+/** Whether the platform, where one is known, has no role of its own for it, so that users must. */
+function isForeign({ dialect, way }: Need, platform: Platform | null): boolean {
+  return platform !== null && dialect !== DIALECTS[platform] && way.keys.length === 0;
 }
 
 /** Whoever reaches the bucket through a role is, for the bucket, that role. */
@@ -173,68 +182,4 @@ function byFunction<N extends { readonly function: FunctionName }, T>(
     if (one !== null) made[name] = one;
   }
   return made;
-}
-
-interface Judging {
-  readonly config: Config;
-  readonly partition: string;
-  readonly functions: Roles["functions"];
-  readonly assumed: readonly AssumedRole[];
-}
-
-function notesOn({ config, partition, functions, assumed }: Judging): readonly string[] {
-  const strange = thingsOf(config).flatMap(({ name, vendor, settings, region }) => {
-    const { role } = wayOf(settings);
-    if (vendor !== "aws" || endpointOf(settings) !== null) return [];
-    if (role !== null && partitionOfArn(role.arn) !== partition) {
-      return [
-        `Cannot assume ${role.arn} for ${name}: the functions run in partition ${partition}; ` +
-          "credentials never cross partitions",
-      ];
-    }
-    if (region === null || partitionOf(region) === partition) return [];
-    return [
-      `Cannot reach ${name} from partition ${partition}: its region ${region} is in ` +
-        `${partitionOf(region)}; run functions there, too`,
-    ];
-  });
-  const shared = assumed.flatMap(({ dialect, arn, functions: names }) =>
-    dialect === "ram" && names.includes("webhook")
-      ? [
-          `Cannot keep the webhook from removing through ${arn}: RAM cannot tell apart who ` +
-            "assumed a role; it never does, but its credentials could",
-        ]
-      : [],
-  );
-  const long = FUNCTION_NAMES.flatMap((name) => {
-    const characters = JSON.stringify(functions[name].iam ?? "").length;
-    if (characters <= INLINE_CHARACTERS_MAX) return [];
-    return [
-      `Cannot put the policy of ${functions[name].name} into its role: ${characters} ` +
-        `characters, at most ${INLINE_CHARACTERS_MAX}; split the installation, or reach some ` +
-        "of its targets through a role",
-    ];
-  });
-  return [...new Set([...strange, ...shared, ...long])].toSorted();
-}
-
-/** Everything of vendors that the configuration names. */
-function thingsOf(config: Config) {
-  const targets = worksOf(config).map(({ target }) => ({
-    name: target.name,
-    vendor: vendorOf(target),
-    settings: target.settings,
-    region: typeof target.settings.region === "string" ? target.settings.region : null,
-  }));
-  const subnets = subnetsOf(config).map(({ id, vendor, settings, region }) => ({
-    name: `${vendor}/subnet/${id}`,
-    vendor,
-    settings,
-    region,
-  }));
-  return [...targets, ...subnets];
-}
-
-function partitionOfArn(arn: string): string {
-  return arn.split(":")[1] ?? "";
 }

@@ -8,6 +8,7 @@ import {
   type TargetErrorKind,
 } from "./core/report.ts";
 import { nextRemoved } from "./core/verdict.ts";
+import { hurried } from "./recall.ts";
 import type { TargetError } from "./targets/target.ts";
 import type { Place, Progress, Turn } from "./turn.ts";
 
@@ -38,9 +39,7 @@ export function failed(turn: Place, slot: Slot | null, error: TargetError): Slot
 
 /** No time was left for even one read: nothing is known that was not known before. */
 export function unchecked(turn: Place, slot: Slot | null): Slot {
-  const message = `No time was left to look at "${turn.list.name}" in this run`;
-  const report: ListReport = { ...reportBefore(turn, slot), ...reasoned("batch", message) };
-  return unchanged(turn, slot, report);
+  return unchanged(turn, slot, hurried(reportBefore(turn, slot)));
 }
 
 function reportBefore(turn: Place, slot: Slot | null): ListReport {

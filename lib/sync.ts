@@ -9,7 +9,7 @@ import { blankReport, type ListReport, stateOf } from "./core/report.ts";
 import type { AdmittedSnapshot } from "./core/snapshot.ts";
 import { inParallel } from "./parallel.ts";
 import {
-  lookedAt,
+  hurried,
   messageOf,
   type Objects,
   readObjects,
@@ -213,12 +213,14 @@ async function syncObject(
   const { world } = context;
   // Of our own time; a lease counts a minute of it at most, and waiting for it costs some.
   const remainingMs = options.deadline - world.now();
+  if (remainingMs <= 0) return spoiled(group, hurried);
   const object = group.jobs[0]?.config.object ?? "";
   let lease: Lease | null;
   try {
-    const waitMs = Math.min(options.waitMs, Math.max(0, remainingMs));
+    const waitMs = Math.min(options.waitMs, remainingMs);
     const signal = context.signal === undefined ? {} : { signal: context.signal };
-    lease = await acquireLease(lookedAt(context.objectLog(object), group.objects.get(object)), {
+    lease = await acquireLease(context.objectLog(object), {
+      look: group.objects.get(object),
       world,
       remainingMs,
       waitMs,

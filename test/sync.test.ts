@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { readinessOf } from "../lib/core/answer.ts";
+import { acquireLease } from "../lib/stores/lease.ts";
+import { StoreError } from "../lib/stores/store.ts";
 import { planIdOf, statusOf, survey } from "../lib/survey.ts";
 import { TargetError } from "../lib/targets/target.ts";
 import {
@@ -521,6 +523,68 @@ test("sync() waits for a lease that somebody holds and then says contended", asy
   assert.equal(reportOf(await waiting).reason, "contended");
   await room.world.advance(60_000);
   assert.equal((await held).targets.length, 1);
+});
+
+test("sync() whose time is over before its turn says so, and not that somebody else is at work", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.admit(nodes(2));
+  const late = reportOf(await room.run("webhook", { deadline: room.world.now(), waitMs: 5_000 }));
+  assert.deepEqual([late.state, late.reason], ["pending", "batch"]);
+  assert.equal(late.message, 'No time was left to look at "db" in this run');
+  assert.deepEqual(room.on("one"), []);
+  assert.equal(reportOf(await room.run("resync")).state, "converged");
+});
+
+test("sync() takes a lease that was held when its run began and is free by its turn", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.admit(nodes(2));
+  const log = room.context.objectLog(list().targets[0]?.object ?? "");
+  const lease = await acquireLease(log, { world: room.world, remainingMs: 60_000, waitMs: 0 });
+  let ends = 1;
+  const late = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    contents: room.contents,
+    store: {
+      ...room.store,
+      async get(key) {
+        const text = await room.store.get(key);
+        if (key.includes("/targets/") && ends-- > 0) await lease?.release({});
+        return text;
+      },
+    },
+  });
+  assert.equal(reportOf(await late.run("resync")).state, "converged");
+  assert.deepEqual(room.on("one"), hosts(2));
+});
+
+test("sync() never takes a record that it could not read for none, while its first numbers are free again", async () => {
+  const room = corridor({ policy: policy([list()]) });
+  await room.deliver(nodes(2));
+  await room.world.advance(25 * 3_600_000);
+  const log = room.context.objectLog(list().targets[0]?.object ?? "");
+  const holder = { world: room.world, remainingMs: 60_000, waitMs: 0 };
+  await (await acquireLease(log, holder))?.release({});
+  const lease = await acquireLease(log, holder);
+  assert.ok((await log.trim()) > 0, "the first number is free again");
+  await room.admit(nodes(3));
+  let fails = 1;
+  const late = corridor({
+    policy: room.context.policy,
+    world: room.world,
+    contents: room.contents,
+    store: {
+      ...room.store,
+      async list(prefix, limit) {
+        if (prefix.includes("/targets/") && fails-- > 0) throw new StoreError("Cannot list");
+        return room.store.list(prefix, limit);
+      },
+    },
+  });
+  assert.equal(reportOf(await late.run("resync")).reason, "contended");
+  assert.equal(fails, -1, "its first look failed, and it looked again");
+  assert.deepEqual(room.on("one"), hosts(2), "two would have been at work");
+  assert.equal(await lease?.release({}), true);
 });
 
 test("sync() stops a list whose stored snapshot cannot be read, names the object, and goes on with the others", async () => {

@@ -2,10 +2,8 @@ import type { MiddlewareObj } from "@middy/core";
 import { StoreError } from "../../lib/stores/store.ts";
 import type { LogFields, Logger } from "../../lib/world.ts";
 import type { HttpRequest } from "../http.ts";
-import { problem, problemResponse, RequestProblem } from "../problem.ts";
+import { internalProblem, problemResponse, RequestProblem } from "../problem.ts";
 import { runFields } from "../run.ts";
-
-const RETRY_AFTER_S = 5;
 
 /**
  * Every error becomes a problem document. What we did not foresee is logged here and never shown.
@@ -43,11 +41,8 @@ function explain(error: unknown, request: LogFields, log: Logger): RequestProble
   }
   const message = error instanceof Error ? error.message : "unknown error";
   log.error({ error: message, ...request }, "Cannot answer a request");
-  const detail =
-    error instanceof StoreError
-      ? "Cannot reach the store: nothing was admitted; deliver the newest snapshot again"
-      : "Cannot answer: an internal error; see the receiver's log";
-  const retry = { "retry-after": String(RETRY_AFTER_S) };
-  const made = problem("unavailable", 503, { detail });
-  return new RequestProblem(made.document, retry);
+  if (!(error instanceof StoreError)) return internalProblem();
+  return internalProblem(
+    "Cannot reach the store: nothing was admitted; deliver the newest snapshot again",
+  );
 }

@@ -2,6 +2,7 @@ import type { World } from "../world.ts";
 import { type Bucket, type BucketDialect, openBucket, provingAges } from "./bucket.ts";
 import { type BucketSigner, bucketCall } from "./bucket-call.ts";
 import { CloudError } from "./error.ts";
+import { domainOf } from "./partitions.ts";
 import {
   canonicalQuery,
   type SignatureScheme,
@@ -49,8 +50,6 @@ const SCHEME: SignatureScheme = {
   service: "s3",
   terminator: "aws4_request",
 };
-// A region of China has a domain of its own (endpoints of the S3 reference).
-const DOMAIN_BY_PREFIX: readonly (readonly [string, string])[] = [["cn-", "amazonaws.com.cn"]];
 
 const DIALECT: BucketDialect = {
   operations: {
@@ -83,8 +82,7 @@ export function openS3(connection: S3Connection, context: S3Context): Bucket {
 /** Where a bucket is: by its own name where a certificate covers it, else below its endpoint. */
 export function s3Url({ bucket, region, endpoint }: S3Connection): string {
   if (endpoint !== null) return `${endpoint.replace(/\/+$/, "")}/${bucket}`;
-  const own = DOMAIN_BY_PREFIX.find(([prefix]) => region.startsWith(prefix));
-  const host = `s3.${region}.${own?.[1] ?? "amazonaws.com"}`;
+  const host = `s3.${region}.${domainOf(region)}`;
   return bucket.includes(".") ? `https://${host}/${bucket}` : `https://${bucket}.${host}`;
 }
 

@@ -102,25 +102,45 @@ function refuseWeakTokens(
   reader.add([...at, "audience"], message);
 }
 
-/** Issuer, audience and subject name the cluster, so no two may have the same. */
+/**
+ * Issuer, audience and subject name the cluster. An audience alone parts only clusters of different
+ * keys: whoever may ask for tokens of an account chooses their audience (TokenRequest), and a
+ * discovered issuer has one set of keys.
+ */
 export function refuseSharedTokens(
   clusters: readonly (readonly [string, unknown])[],
   reader: Reader,
 ): void {
-  const first = new Map<string, string>();
+  const earlier: Given[] = [];
   for (const [cluster, raw] of clusters) {
-    const given = recordOf(recordOf(raw).auth).serviceAccount;
-    if (given === undefined) continue;
-    const { issuer, audience, subject } = recordOf(given);
-    const key = JSON.stringify([issuer, audience, subject]);
-    const other = first.get(key) ?? cluster;
-    first.set(key, other);
-    if (other === cluster) continue;
-    const message =
-      `Cannot tell clusters "${other}" and "${cluster}" apart: issuer, audience and subject are ` +
-      "the same; give each its own audience";
-    reader.add(["clusters", cluster, "auth", "serviceAccount"], message);
+    const { serviceAccount } = recordOf(recordOf(raw).auth);
+    if (serviceAccount === undefined) continue;
+    const given: Given = [cluster, recordOf(serviceAccount)];
+    const message = earlier.flatMap((other) => sharedTokensMessage(other, given) ?? [])[0];
+    if (message !== undefined) reader.add(["clusters", cluster, "auth", "serviceAccount"], message);
+    earlier.push(given);
   }
+}
+
+type Given = readonly [cluster: string, given: Readonly<Record<string, unknown>>];
+
+function sharedTokensMessage([one, a]: Given, [other, b]: Given): string | null {
+  if (a.issuer !== b.issuer || a.subject !== b.subject) return null;
+  if (a.jwks === "discover" || b.jwks === "discover") return oneAccountMessage(one, other);
+  if (a.audience !== b.audience) return null;
+  return (
+    `Cannot tell clusters "${one}" and "${other}" apart: issuer, audience and subject are the ` +
+    "same; give each its own issuer or subject, or its own audience where their keys differ"
+  );
+}
+
+/** Of two clusters whose tokens one account could ask for. */
+export function oneAccountMessage(one: string, other: string): string {
+  return (
+    `Cannot tell clusters "${one}" and "${other}" apart: one key signs for the same subject in ` +
+    "both, and whoever asks for a token chooses its audience; give each cluster its own issuer " +
+    "with its own keys, or each forwarder its own subject"
+  );
 }
 
 function refuseUnlimitedPublic(

@@ -109,5 +109,7 @@ function trustOf(
       },
     ];
   });
-  return { Version: POLICY_VERSIONS[dialect], Statement: statements };
+  // Those of one user who stands in for several functions are the same.
+  const unlike = new Map(statements.map((statement) => [JSON.stringify(statement), statement]));
+  return { Version: POLICY_VERSIONS[dialect], Statement: [...unlike.values()] };
 }

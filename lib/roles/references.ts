@@ -1,8 +1,15 @@
 import type { Config } from "../config.ts";
 import { endpointOf, type FunctionName, secretsOf, subnetsOf, vendorOf, worksOf } from "./needs.ts";
 
+const STORE_VENDORS = { s3: "aws", oss: "alibaba" } as const;
+
 /** Where the functions run: its own credentials are there by themselves. */
 export type Platform = "aws" | "alibaba";
+
+/** The platform of functions that keep what they know in this store; null where it tells none. */
+export function platformOf({ store }: Pick<Config, "store">): Platform | null {
+  return store.kind === "s3" || store.kind === "oss" ? STORE_VENDORS[store.kind] : null;
+}
 
 /**
  * What each function reads its secrets from, as references (`env:NAME`, `file:PATH`) in ascending
@@ -40,8 +47,6 @@ function isNamed(reference: string, settings: object): boolean {
 function referenceIn(text: string | null): readonly string[] {
   return text !== null && /^(env|file):/.test(text) ? [text] : [];
 }
-
-const STORE_VENDORS = { s3: "aws", oss: "alibaba" } as const;
 
 function storeOf(
   { store }: Config,

@@ -17,6 +17,8 @@ const HOLD_MS_MAX = 60_000;
  * that entries are kept.
  */
 const SILENCE_MS_MAX = 3_600_000;
+/** How old a look may be that a lease is taken from; far below that day, too. */
+const LOOK_MS_MAX = 60_000;
 const LOST_APPENDS_MAX = 5;
 const PAUSE_MS_MIN = 100;
 const PAUSE_MS_MAX = 2_000;
@@ -25,6 +27,25 @@ const PAUSE_MS_MAX = 2_000;
 export type TargetObject =
   | { readonly state: "held"; readonly forMs: number; readonly slots: Slots }
   | { readonly state: "done"; readonly slots: Slots };
+
+/** What the log of an object showed to a run that may ask for its lease later. */
+export interface Look {
+  readonly newest: LogEntry<TargetObject> | null;
+  /** By the clock, before the log was asked. */
+  readonly askedAt: number;
+  /** Goes on from the look, whoever sets the world's clock back since. */
+  readonly clock: () => number;
+}
+
+/** Looks at the log of an object. Rejects with StoreError: then nothing is known of it. */
+export async function lookAt(
+  log: Log<TargetObject>,
+  world: Pick<World, "now" | "monotonic">,
+): Promise<Look> {
+  const clock = onwardClock(world);
+  const askedAt = clock();
+  return { newest: await log.newest(), askedAt, clock };
+}
 
 /** The right to write to one object. Its verbs must not overlap each other. */
 export interface Lease {
@@ -51,12 +72,14 @@ export interface Lease {
 
 /**
  * Waits up to `waitMs` until the object is free, then holds it for `remainingMs`, which is the
- * caller's own time left as of this call. Null: contended. Rejects with StoreError, or with the
- * signal's reason; a lease that was taken is always returned.
+ * caller's own time left as of this call. Null: contended, or no time is left. Rejects with
+ * StoreError, or with the signal's reason; a lease that was taken is always returned.
  */
 export async function acquireLease(
   log: Log<TargetObject>,
   options: {
+    /** Saves a look of its own, unless it is too old or somebody held the object by then. */
+    readonly look?: Look | undefined;
     readonly world: Pick<World, "now" | "monotonic" | "sleep" | "random">;
     readonly remainingMs: number;
     readonly waitMs: number;
@@ -65,16 +88,20 @@ export async function acquireLease(
 ): Promise<Lease | null> {
   const { signal } = options;
   const { sleep, random } = options.world;
-  const world = { sleep, random, now: onwardClock(options.world) };
+  const world = { sleep, random, now: options.look?.clock ?? onwardClock(options.world) };
   const calledAt = world.now();
+  let early = options.look;
   let lostAppends = 0;
-  for (let look = 0; lostAppends < LOST_APPENDS_MAX; look += 1) {
+  for (let looks = 0; lostAppends < LOST_APPENDS_MAX; looks += 1) {
     signal?.throwIfAborted();
     // Before the look, not only before the write: who is frozen in between must not count afresh.
+    // An earlier look is younger than its bound at this moment: a number that was used and trimmed
+    // since is free only after nearly a day from here, when this lease is long over.
     const askedAt = world.now();
     const remainingMs = options.remainingMs - (askedAt - calledAt);
     if (remainingMs <= 0) return null;
-    const newest = await log.newest();
+    const newest = isUsable(early, askedAt) ? early.newest : await log.newest();
+    early = undefined;
     if (isFree(newest)) {
       const slots = newest?.body.slots ?? {};
       const entry = await log.append(newest?.revision ?? 0, held(slots, remainingMs));
@@ -86,7 +113,7 @@ export async function acquireLease(
     }
     const leftMs = calledAt + options.waitMs - world.now();
     if (leftMs <= 0) return null;
-    const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** look, PAUSE_MS_MAX) * (0.5 + world.random());
+    const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** looks, PAUSE_MS_MAX) * (0.5 + world.random());
     await world.sleep(Math.min(leftMs, pauseMs), signal);
   }
   return null;
@@ -104,6 +131,12 @@ const heldShape = z.object({
 export function parseTargetObject(stored: unknown): TargetObject {
   const { state } = readStored(stateShape, stored);
   return state === "held" ? readStored(heldShape, stored) : readStored(doneShape, stored);
+}
+
+/** What was held may be free by now. */
+function isUsable(look: Look | undefined, now: number): look is Look {
+  if (look === undefined || look.newest?.body.state === "held") return false;
+  return now - look.askedAt <= LOOK_MS_MAX;
 }
 
 function isFree(newest: LogEntry<TargetObject> | null): boolean {

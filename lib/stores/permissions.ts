@@ -1,5 +1,5 @@
+import { partitionOf } from "../clouds/partitions.ts";
 import { arnOf } from "../targets/alibaba/common.ts";
-import { partitionOf } from "../targets/aws/common.ts";
 import type { Grant } from "../targets/kind.ts";
 import type { OssSettings, S3Settings } from "./settings.ts";
 

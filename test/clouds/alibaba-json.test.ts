@@ -36,9 +36,10 @@ test("parse() reads integers of any length, and texts that look like them, as th
 test("parse() reads every text of JSON as the SDK does", () => {
   const key = fc.string().filter((name) => !["__proto__", "constructor"].includes(name));
   const { value } = fc.letrec((tie) => ({
-    // Numbers with a fraction are texts or numbers with the SDK, by their length; none is read.
     value: fc.oneof(
       { withCrossShrink: true },
+      // Beyond these the SDK has digits of its own where JSON.parse rounds.
+      fc.double({ min: -(2 ** 53), max: 2 ** 53, noNaN: true }),
       fc.bigInt({ min: -(10n ** 25n), max: 10n ** 25n }),
       fc.integer(),
       fc.constantFrom(null, true, false),
@@ -62,6 +63,67 @@ test("parse() reads every text of JSON as the SDK does", () => {
     }),
   );
 });
+
+test("parse() reads numbers with a fraction or an exponent as JSON does, however long they are", () => {
+  const texts = [
+    "0.30000000000000004",
+    "-1234567890123456789.5",
+    "0.1234567890123456789012345678901234567890",
+    "1.2345678901234567e+30",
+    "1E12345678901234567",
+    "12345678901234567890e-3",
+    "123456789012345678.12345678901234567",
+  ];
+  const double = fc.double({ noNaN: true, noDefaultInfinity: true }).map(String);
+  const written = double.filter((number) => /[.e]/.test(number));
+  fc.assert(
+    fc.property(fc.oneof(fc.constantFrom(...texts), written), (number) => {
+      const text = `{"Rate":${number},"Rates":[${number}, "${number}"]}`;
+      assert.deepEqual(parse(text), JSON.parse(text));
+    }),
+  );
+});
+
+test("parse() reads ten megabytes of one text, whatever is in it", () => {
+  for (const piece of ["a", "\\", "7.5 "]) {
+    const text = piece.repeat(10_000_000 / piece.length);
+    const [read, next] = parse(JSON.stringify([text, "b"])) as string[];
+    assert.ok(read === text && next === "b", JSON.stringify(piece));
+  }
+});
+
+test("parse() refuses what JSON does, whatever stands between numbers", () => {
+  const piece = fc.constantFrom(
+    "0",
+    "7",
+    "12345678901234567",
+    ".",
+    "e",
+    "-",
+    '"',
+    "\\",
+    ",",
+    "[",
+    "]",
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+      const text = pieces.join("");
+      assert.equal(reads(parse, text), reads(JSON.parse, text), text);
+    }),
+    { numRuns: 5_000 },
+  );
+});
+
+function reads(parser: (text: string) => unknown, text: string): boolean {
+  try {
+    parser(text);
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof SyntaxError);
+    return false;
+  }
+}
 
 test("parse() refuses what is no JSON", () => {
   for (const text of ["", "<html>", "{", `{"a": 1234567890123456789x}`, "12345678901234567 8"]) {

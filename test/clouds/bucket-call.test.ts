@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
-import { bucketCall } from "../../lib/clouds/bucket-call.ts";
+import { bucketCall, refusalError } from "../../lib/clouds/bucket-call.ts";
 import { CloudError } from "../../lib/clouds/error.ts";
 import { openOss } from "../../lib/clouds/oss.ts";
 import { openS3 } from "../../lib/clouds/s3.ts";
@@ -117,4 +117,18 @@ test("openS3() and openOss() prove nothing where the vendor itself answers", asy
     oss.sent.map(({ request }) => request),
     ["GET /?versioning=", "PUT /v1/a"],
   );
+});
+
+test("refusalError() takes a refusal for the vendor's only where it has the vendor's code", () => {
+  const kindOf = (status: number, code: string) => {
+    const answer = { status, headers: new Headers(), text: "", code };
+    return refusalError(answer, { operation: "x:Get", now: START }).kind;
+  };
+  for (const status of [301, 400, 401, 403, 404, 407, 412, 451]) {
+    assert.equal(kindOf(status, "HttpError"), "unavailable", `a proxy's ${status}`);
+  }
+  assert.equal(kindOf(403, "AccessDenied"), "denied");
+  assert.equal(kindOf(404, "NoSuchBucket"), "missing");
+  assert.equal(kindOf(429, "HttpError"), "throttled");
+  assert.equal(kindOf(503, "HttpError"), "throttled");
 });

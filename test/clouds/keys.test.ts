@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { listen } from "../../cli/embedded/listening.ts";
 import { openOss } from "../../lib/clouds/oss.ts";
@@ -109,3 +112,25 @@ for (const vendor of ["s3", "oss"] as const) {
     assert.deepEqual(ids, ["session-1", "session-2"], "they would end within five minutes");
   });
 }
+
+test("s3: a named profile comes before keys of the environment", TIMEOUT, async (context) => {
+  const { server, ids } = listener(() => 200, "2026-11-20T22:00:00Z");
+  const { url, close } = await listen(server, {});
+  context.after(close);
+  const folder = mkdtempSync(join(tmpdir(), "kube-allowlist-profile-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "credentials");
+  writeFileSync(file, "[named]\naws_access_key_id = profile\naws_secret_access_key = s\n");
+  const given = { AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: file, AWS_PROFILE: "named" };
+  const before = { ...process.env };
+  context.after(() => {
+    for (const name of Object.keys(given)) delete process.env[name];
+    Object.assign(process.env, before);
+  });
+  Object.assign(process.env, given);
+  const place = { bucket: "acme", region: "eu-west-1", endpoint: url, stsEndpoint: url };
+  const env = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "s", ...given };
+  const options = { world: bucketWorld(() => NOW), env };
+  await openS3({ ...place, role: null }, options).get("v1/a", signal);
+  assert.deepEqual(ids, ["profile"]);
+});

@@ -101,6 +101,16 @@ test("s3Url() and ossUrl() find the bucket where the vendor serves it", () => {
     s3Url({ bucket, region, endpoint, stsEndpoint: null, role: null });
   assert.equal(s3("acme", "eu-west-1"), "https://acme.s3.eu-west-1.amazonaws.com");
   assert.equal(s3("acme", "cn-north-1"), "https://acme.s3.cn-north-1.amazonaws.com.cn");
+  for (const [region, domain] of [
+    ["us-gov-west-1", "amazonaws.com"],
+    ["us-iso-east-1", "c2s.ic.gov"],
+    ["us-isob-east-1", "sc2s.sgov.gov"],
+    ["us-isof-south-1", "csp.hci.ic.gov"],
+    ["eu-isoe-west-1", "cloud.adc-e.uk"],
+    ["eusc-de-east-1", "amazonaws.eu"],
+  ] as const) {
+    assert.equal(s3("acme", region), `https://acme.s3.${region}.${domain}`);
+  }
   assert.equal(s3("acme.io", "eu-west-1"), "https://s3.eu-west-1.amazonaws.com/acme.io");
   assert.equal(s3("acme", "x", "https://minio.example/s3/"), "https://minio.example/s3/acme");
   const place = { region: "cn-beijing", stsEndpoint: null, role: null, credentials: null };

@@ -455,6 +455,120 @@ test("the policy keeps the gate's account from removing a label by another's han
   assert.deepEqual(metadata.labels, { pool: "gate", ...labels });
 });
 
+interface Owner {
+  readonly manager: string;
+  readonly operation: string;
+  readonly apiVersion: string;
+  readonly fieldsV1: Readonly<Record<string, Readonly<Record<string, object>>>>;
+}
+
+async function ownersOf(name: string): Promise<readonly Owner[]> {
+  const { metadata } = (await read(name)) as { metadata: { managedFields?: readonly Owner[] } };
+  return metadata.managedFields ?? [];
+}
+
+const APPLIED = "example.com/Applied";
+
+test("the policy keeps the gate's account from taking fields from their owners", {
+  skip,
+}, async () => {
+  const path = `${NODES}/owned`;
+  await join("owned");
+  await applyAs("deputy", path, {
+    metadata: { name: "owned", labels: { "example.com/quarantine": "1", "example.com/b": "1" } },
+  });
+  const conditions = [{ type: APPLIED, status: "False" }];
+  await applyAs("watcher", `${path}/status`, { status: { conditions } });
+  const annotated = { ...request(), body: { metadata: { annotations: { "example.com/w": "1" } } } };
+  await administrator.patch("strategic", `${path}?fieldManager=writer`, annotated);
+  const before = await ownersOf("owned");
+  const at = (manager: string) => {
+    const index = before.findIndex((owner) => owner.manager === manager);
+    assert.ok(index >= 0, manager);
+    return `/metadata/managedFields/${index}`;
+  };
+  const owned = "fieldsV1/f:metadata/f:labels/f:example.com~1quarantine";
+  const applied = `fieldsV1/f:status/f:conditions/k:{"type":"${APPLIED.replace("/", "~1")}"}`;
+  const ancient = (fieldsV1: object, more: object = {}) => ({
+    op: "add",
+    path: "/metadata/managedFields/-",
+    value: {
+      ...{ manager: "ancient-changes", operation: "Update", apiVersion: "v1" },
+      ...{ fieldsType: "FieldsV1", time: "2020-01-01T00:00:00Z", fieldsV1, ...more },
+    },
+  });
+  const writers = before.find(({ manager }) => manager === "writer")?.fieldsV1 ?? {};
+  const gone = { op: "remove", path: at("writer") };
+  const attempts: Readonly<Record<string, readonly object[]>> = {
+    "another's applied entry": [{ op: "remove", path: at("deputy") }],
+    "another's update": [gone],
+    "all owners": [{ op: "replace", path: "/metadata/managedFields", value: [{}] }],
+    "one applied field": [{ op: "remove", path: `${at("deputy")}/${owned}` }],
+    "another's applied condition": [{ op: "remove", path: `${at("watcher")}/${applied}` }],
+    "the version of another's entry": [
+      { op: "replace", path: `${at("deputy")}/apiVersion`, value: "example.com/v9" },
+    ],
+    "the name of another's entry": [
+      { op: "replace", path: `${at("deputy")}/manager`, value: "kubectl" },
+    ],
+    "the operation of another's entry": [
+      { op: "replace", path: `${at("deputy")}/operation`, value: "Update" },
+    ],
+    "an old update that nobody made": [ancient({ "f:metadata": POOL_FIELD })],
+    "an old update of the spec": [ancient({ "f:spec": { "f:unschedulable": {} } })],
+    "more than an update had": [
+      gone,
+      ancient({ "f:metadata": { ...writers["f:metadata"], ...POOL_FIELD } }),
+    ],
+    "less than an update had": [gone, ancient({ "f:metadata": { "f:annotations": { ".": {} } } })],
+    "an old update of the status": [gone, ancient(writers, { subresource: "status" })],
+  };
+  for (const [what, body] of Object.entries(attempts)) {
+    const refusal = await refusalOf(account.patch("json", path, { ...request(), body }));
+    assert.match(refusal?.message ?? "was allowed", /denied request: The gate/, what);
+    assert.deepEqual(await ownersOf("owned"), before, what);
+  }
+});
+
+test("the policy has room for the owners of a large node, whose old updates are put together", {
+  skip,
+}, async () => {
+  const path = `${NODES}/large`;
+  await join("large", [OTHER, OURS]);
+  const conditions = Array.from({ length: 30 }, (_, n) => ({
+    ...{ type: `example.com/Condition${n}`, status: "False", reason: "Test", message: "m" },
+    ...{ lastHeartbeatTime: "2026-01-01T00:00:00Z", lastTransitionTime: "2026-01-01T00:00:00Z" },
+  }));
+  await server.request("PATCH", `${path}/status?fieldManager=kubelet`, { status: { conditions } });
+  const many = (prefix: string) =>
+    Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`example.com/${prefix}-${n}`, "1"]));
+  await applyAs("deputy", path, { metadata: { name: "large", labels: many("applied") } });
+  for (let n = 0; n < 12; n += 1) {
+    const metadata = { annotations: many(`a${n}`), labels: many(`l${n}`) };
+    await administrator.patch("strategic", `${path}?fieldManager=writer-${n}`, {
+      ...request(),
+      body: { metadata },
+    });
+  }
+  // Entries are put together by their age, in whole seconds.
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  const gathered = async () =>
+    JSON.stringify((await ownersOf("large")).find(({ manager }) => manager === "ancient-changes"));
+  const before = await gathered();
+  await account.patch("strategic", `${path}/status`, {
+    ...request(),
+    body: ownCondition({ reason: "Test" }),
+  });
+  assert.notEqual(await gathered(), before, "the account's own write put some together");
+  const body = [
+    { op: "test", path: "/spec/taints/1/key", value: OURS.key },
+    { op: "test", path: "/spec/taints/1/effect", value: OURS.effect },
+    { op: "remove", path: "/spec/taints/1" },
+  ];
+  await account.patch("json", path, { ...request(), body });
+  assert.deepEqual(await taintsOf("large"), [OTHER.key]);
+});
+
 test("a gate tells the refusal of another's policy from an edit of the node", {
   skip,
 }, async (t) => {

@@ -111,6 +111,7 @@ function open({ eu, us = { serviceAccount: authOf(US) }, net = internet(EU, US),
   return Object.assign(room, { net, deliverWith: post, refused });
 }
 
+const OTHER_SUBJECT = "system:serviceaccount:other:forwarder";
 const TOKEN_ONLY = { serviceAccount: authOf(EU) };
 const BOTH = { ...TOKEN_ONLY, ...SIGNED };
 
@@ -332,11 +333,11 @@ test("webhook judges by a new key that another request asked for, also before it
 test("webhook refuses no token while keys that may have signed it cannot be had, although others are known", async () => {
   const pinnedKeys = makeIssuer({ url: EU.url, id: "pinned" });
   const jwks = { keys: pinnedKeys.keys };
-  const us = { serviceAccount: authOf(EU, { audience: "us" }) };
+  const us = { serviceAccount: authOf(EU, { subject: OTHER_SUBJECT }) };
   const room = open({ eu: { serviceAccount: authOf(EU, { jwks }) }, us });
   room.net.state.isDown = true;
   const token = pinnedKeys.token();
-  for (const doubtful of [EU.token({ aud: ["us"] }), pinnedKeys.token({ aud: ["other"] })]) {
+  for (const doubtful of [EU.token({ sub: OTHER_SUBJECT }), pinnedKeys.token({ aud: ["other"] })]) {
     const detail = await room.refused(room.deliverWith({ token: doubtful }), 503);
     assert.match(detail, /the keys of their issuer cannot be had; try again/);
   }
@@ -348,10 +349,10 @@ test("webhook refuses no token while keys that may have signed it cannot be had,
 });
 
 test("webhook asks an issuer once for all clusters of it", async () => {
-  const us = { serviceAccount: authOf(EU, { audience: "us" }) };
+  const us = { serviceAccount: authOf(EU, { subject: OTHER_SUBJECT }) };
   const { deliverWith, net, world } = open({ eu: TOKEN_ONLY, us });
   assert.equal((await deliverWith({ token: EU.token() })).statusCode, 200);
-  await deliverWith({ token: EU.token({ aud: ["us"] }) });
+  await deliverWith({ token: EU.token({ sub: OTHER_SUBJECT }) });
   assert.deepEqual(net.asked, [EU.url + DISCOVERY, `${EU.url}/keys`]);
   await world.advance(60_000);
   await deliverWith({ token: makeForgery("forged") });
@@ -414,6 +415,47 @@ test("webhook reads a pinned file again for a key that it does not know, and kee
   write(rotated.keySet);
   await world.advance(60_000);
   assert.equal((await deliverWith({ token: EU.token() })).statusCode, 401, "taken out, forgotten");
+});
+
+test("webhook refuses what a known key signed wrongly, although other keys cannot be had", async (t) => {
+  const { folder, write } = pinned(t, makeIssuer({ id: "first" }).keySet);
+  const us = { serviceAccount: authOf(EU, { subject: OTHER_SUBJECT }) };
+  const eu = { serviceAccount: authOf(EU, { jwks: "file:eu.jwks.json" }) };
+  const { deliverWith, refused, net, world } = open({ eu, us, folder });
+  await refused(deliverWith({ token: makeForgery("forged") }));
+  // The file is read again because the key is not known, and not because of its age.
+  await world.advance(40_000);
+  net.state.isDown = true;
+  const second = makeIssuer({ url: EU.url, id: "second" });
+  write(second.keySet);
+  const detail = await refused(deliverWith({ token: second.token({ aud: ["other"] }) }));
+  assert.match(detail, /audience/);
+  await world.advance(60_000);
+  await refused(deliverWith({ token: makeForgery("forged") }), 503);
+});
+
+test("wiring refuses one pinned key for the same subject of two clusters, however it is written", () => {
+  const other = makeIssuer({ url: EU.url, id: "other" });
+  const kidless = EU.keys.map((key) => ({ ...key, kid: undefined }));
+  const rulesWith = (given: object) => {
+    const eu = { serviceAccount: authOf(EU, { jwks: { keys: EU.keys } }) };
+    const us = { serviceAccount: authOf(EU, { audience: "us", ...given }) };
+    const lists = { lists: {}, version: 1, installation: "a", store: { kind: "memory" } };
+    const reading = parseConfig({ ...lists, ...fileOf({ eu, us }) });
+    assert(reading.kind === "parsed", JSON.stringify(reading));
+    const env = { US: JSON.stringify({ keys: kidless }) };
+    const world = virtualWorld();
+    const made = { config: reading.config, world, env, folder: ".", store: memoryStore(world) };
+    return makeWiring(made).tokenRules;
+  };
+  const both = { keys: [...other.keys, ...kidless] };
+  const sentence =
+    /^clusters\.us\.auth\.serviceAccount\.jwks: Cannot tell clusters "eu" and "us" apart: one key/;
+  for (const given of [{ jwks: both }, { jwks: "env:US" }, { jwks: both, issuer: "own" }]) {
+    assert.throws(rulesWith(given), (error: Error) => sentence.test(error.message));
+  }
+  assert.equal(rulesWith({ jwks: { keys: other.keys } })().length, 2, "keys of its own");
+  assert.equal(rulesWith({ jwks: both, subject: OTHER_SUBJECT })().length, 2, "its own subject");
 });
 
 test("wiring names every pinned key set that cannot be used, with its path", async (t) => {

@@ -200,10 +200,47 @@ export const OTHER_EVENTS: readonly unknown[] = [
   "POST /v1/snapshots",
   42,
   { Records: [{ eventSource: "aws:s3" }] },
-  { rawPath: "/v1/snapshots", body: "" },
-  { path: "/v1/snapshots", body: "" },
-  { requestContext: {} },
+  { id: "1", version: "0", source: "acme.tests", detail: { headers: {}, path: "/" } },
 ];
+
+/** Requests in shapes that are none of ours, as others than we hand them to a function. */
+export const STRANGE_REQUESTS: Readonly<Record<string, object>> = {
+  "VPC Lattice 1.0": {
+    ...{ raw_path: "/x", method: "GET", headers: { host: "x" }, body: "" },
+    ...{ query_string_parameters: {}, is_base64_encoded: false },
+  },
+  "VPC Lattice 2.0": {
+    ...{ version: "2.0", path: "/x", method: "GET", headers: { host: ["x"] } },
+    requestContext: { region: "eu-west-1" },
+  },
+  "a WebSocket API": {
+    requestContext: { routeKey: "$default", eventType: "MESSAGE", connectionId: "c" },
+    ...{ body: "hello", isBase64Encoded: false },
+  },
+  "a template of a REST API": { "body-json": {}, params: { header: {} }, "stage-variables": {} },
+  "another template": { body: {}, headers: { authorization: "x" }, method: "POST", stage: "p" },
+  "a load balancer": { requestContext: { elb: {} }, httpMethod: "GET", path: "/", headers: {} },
+  "a function URL without a method": { rawPath: "/", requestContext: { http: {} } },
+  ...Object.fromEntries(
+    [
+      ["httpMethod", "GET"],
+      ["requestContext", {}],
+      ["headers", {}],
+      ["multiValueHeaders", {}],
+      ["method", "GET"],
+      ["path", "/"],
+      ["rawPath", "/"],
+      ["raw_path", "/"],
+      ["body", ""],
+      ["body-json", {}],
+      ["cookies", []],
+      ["params", {}],
+      ["isBase64Encoded", false],
+      ["queryStringParameters", {}],
+      ["Headers", null],
+    ].map(([name, value]) => [`${name} alone`, { [`${name}`]: value }]),
+  ),
+};
 
 /** The same as bytes, and bytes that are no JSON. */
 export const OTHER_BYTES: readonly Uint8Array[] = [

@@ -9,7 +9,14 @@ import { makeResync } from "../../functions/resync.ts";
 import { makeWebhook } from "../../functions/webhook.ts";
 import { parseSigningKey } from "../../lib/wire/signature.ts";
 import { CARRIERS, type Carrier, fixture, SCHEDULES } from "./carriers.ts";
-import { DAMAGED, delivery, OTHER_BYTES, OTHER_EVENTS, REQUESTS } from "./event-cases.ts";
+import {
+  DAMAGED,
+  delivery,
+  OTHER_BYTES,
+  OTHER_EVENTS,
+  REQUESTS,
+  STRANGE_REQUESTS,
+} from "./event-cases.ts";
 import { CANARIES, receiver } from "./receiver.ts";
 
 const EU = parseSigningKey(CANARIES.EU_KEY);
@@ -125,6 +132,47 @@ test("resync runs for whatever a schedule sends", async () => {
     const { wiring } = receiver();
     const result = await makeResync(wiring)(event as never, {} as never);
     assert.equal(result.lists.length, 1, JSON.stringify(event));
+  }
+});
+
+/** What of a request gives it away, and requests that could be understood in two ways. */
+const REFUSED_REQUESTS: Readonly<Record<string, unknown>> = {
+  ...STRANGE_REQUESTS,
+  ...Object.fromEntries(
+    Object.entries(STRANGE_REQUESTS).map(([name, event]) => [
+      `${name}, as bytes`,
+      Buffer.from(JSON.stringify(event)),
+    ]),
+  ),
+  "two signatures": {
+    ...{ httpMethod: "POST", path: "/v1/snapshots" },
+    multiValueHeaders: { "webhook-signature": ["v1,a", "v1,b"] },
+  },
+  "base64 that is none": {
+    ...{ rawPath: "/", requestContext: { http: { method: "POST" } } },
+    ...{ body: "{", isBase64Encoded: true },
+  },
+};
+
+test("resync does not run for a request in any shape, and shows nobody its lists", async () => {
+  for (const [what, event] of Object.entries(REFUSED_REQUESTS)) {
+    const { wiring, isUntouched } = room();
+    const resync = makeResync(wiring);
+    const response = (await resync(event as never, {} as never)) as unknown as HttpResponse;
+    assert.equal(response.statusCode, 403, what);
+    assert.equal("lists" in response, false, what);
+    assert.equal(await isUntouched(), true, what);
+    assert.notEqual(readPlatformEvent(event).kind, "other", what);
+  }
+});
+
+test("webhook refuses requests in strange shapes, and writes nothing", async () => {
+  for (const [what, event] of Object.entries(STRANGE_REQUESTS)) {
+    const { ask, isUntouched } = room();
+    const { statusCode } = await ask(event);
+    // A load balancer's is read as a request of a REST API.
+    assert.equal(statusCode, what === "a load balancer" ? 405 : 400, what);
+    assert.equal(await isUntouched(), true, what);
   }
 });
 

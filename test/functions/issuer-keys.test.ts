@@ -151,6 +151,29 @@ test("fetchIssuerKeys() waits three seconds for each answer, whether it never be
   }
 });
 
+test("fetchIssuerKeys() keeps no connection, and hangs up on a refusal without end", {
+  timeout: 20_000,
+}, async (t) => {
+  const wishes: (string | undefined)[] = [];
+  const asking: Route = (url) => (request, response) => {
+    wishes.push(request.headers.connection);
+    if (request.url === "/keys") response.end(KEYS.keySet);
+    else response.end(JSON.stringify({ issuer: url, jwks_uri: `${url}/keys` }));
+  };
+  await (await startIssuer(t, { [DISCOVERY]: asking, "/keys": asking })).keys();
+  assert.deepEqual(wishes, ["close", "close"]);
+  let hungUp = () => {};
+  const ended = new Promise<void>((resolve) => {
+    hungUp = resolve;
+  });
+  const endless: Route = () => (_request, response) => {
+    response.writeHead(500).write("x".repeat(1_000_000));
+    response.once("close", hungUp);
+  };
+  assert.match(await reasonWith(t, { [DISCOVERY]: endless }), /HTTP 500/);
+  await ended;
+});
+
 test("fetchIssuerKeys() refuses errors, garbage and key sets without a usable key", {
   timeout: 20_000,
 }, async (t) => {

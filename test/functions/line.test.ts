@@ -18,7 +18,17 @@ const CANARY = "canary-0123456789";
 const SECRET_NAMES = [
   ...["authorization", "headers", "key", "keys", "secret", "token", "signature"],
   ...["Authorization", "cookie", "Set-Cookie", "password", "accessKeySecret", "securityToken"],
-  ...["webhook-signature", "x-amz-security-token", "apiKey", "private_key", "clientCredentials"],
+  ...[
+    "pwd",
+    "passphrase",
+    "jwt",
+    "sig",
+    "webhook-signature",
+    "x-amz-security-token",
+    "apiKey",
+    "private_key",
+    "clientCredentials",
+  ],
 ];
 
 const anything = fc.anything({
@@ -72,7 +82,7 @@ test("renderLine() keeps what JSON can say as it is", () => {
     fc.property(fc.jsonValue({ maxDepth: 5, noUnicodeString: true }), (value) => {
       const names = JSON.stringify(value);
       // What is called like a secret has its own test; so has what has its form.
-      fc.pre(!/key|token|secret|sign|auth|cookie|cred|pass|headers|=/i.test(names));
+      fc.pre(!/key|token|secret|sign|auth|cookie|cred|pass|headers|jwt|pwd|sig|[=@]/i.test(names));
       assert.deepEqual(assertLine(renderLine({ value })), JSON.parse(JSON.stringify({ value })));
     }),
   );
@@ -179,6 +189,8 @@ test("renderLine() redacts what looks like a secret in any text", () => {
     `Authorization: Bearer ${CANARY}`,
     `https://bucket.example/key?X-Amz-Signature=${CANARY}&x=1`,
     `https://bucket.example/key?security-token=${CANARY}`,
+    `https://me:${CANARY}@bucket.example/key`,
+    `v1,${"QUJD".repeat(10)}QUI=`,
   ];
   for (const secret of cases) {
     for (const value of [secret, `Cannot call ${secret}: no`, { a: [secret] }, new Error(secret)]) {

@@ -219,6 +219,9 @@ async function changingKeys({ stage, functions, next }: Running): Promise<void> 
   assert.deepEqual(stage.objects(), objects);
   stage.believe(ENVIRONMENT_KEYS);
   assert.equal(await deliver(NO_KEYS, 5), 200, "a function without a role asks its environment");
+  const { accessKeyId, accessKeySecret } = FIRST_KEYS;
+  const half = { accessKeyId, accessKeySecret };
+  assert.equal(await deliver(half, 5), 200, "keys of a session without its token are none");
 }
 
 type Line = Readonly<Record<string, unknown>>;

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Slot, Slots } from "../../lib/core/record.ts";
-import { acquireLease, parseTargetObject, type TargetObject } from "../../lib/stores/lease.ts";
+import {
+  acquireLease,
+  lookAt,
+  parseTargetObject,
+  type TargetObject,
+} from "../../lib/stores/lease.ts";
 import { type Log, openLog } from "../../lib/stores/log.ts";
 import { StoreError } from "../../lib/stores/store.ts";
 import { type StoreKind, storeKinds } from "./kinds.ts";
@@ -44,6 +49,8 @@ function slotsOf(failures: number): Slots {
   };
   return { "memory/one": slot };
 }
+
+const DAY_MS = 25 * 3_600_000;
 
 for (const kind of storeKinds) testOver(kind);
 
@@ -176,6 +183,58 @@ function testOver({ name, make, slackMs }: StoreKind): void {
     assert.equal(lease?.remainingMs(), 13_000);
     assert.equal(await acquireLease(slow, { world, remainingMs: 0, waitMs: 0 }), null);
     assert.equal((await log.newest())?.revision, 1);
+  });
+
+  test(`${name}: acquireLease() is content with a look of the last minute that showed nobody, and looks anew after any other`, async () => {
+    const { log, world, clock } = makeWorld();
+    const deaf = { ...log, newest: () => Promise.reject(new StoreError("Cannot list")) };
+    const free = await lookAt(log, world);
+    clock.now += 60_000;
+    const lease = await acquireLease(deaf, { look: free, world, ...NOW });
+    assert.equal(lease?.remainingMs(), 20_000, "counts from the call");
+
+    const held = await lookAt(log, world);
+    await lease.release(slotsOf(2));
+    await assert.rejects(acquireLease(deaf, { look: held, world, ...NOW }), StoreError);
+    const next = await acquireLease(log, { look: held, world, ...NOW });
+    assert.deepEqual(next?.slots, slotsOf(2), "what was held may be free by now");
+    await next?.release(slotsOf(3));
+
+    const old = await lookAt(log, world);
+    clock.now += 60_001;
+    await assert.rejects(acquireLease(deaf, { look: old, world, ...NOW }), StoreError);
+  });
+
+  test(`${name}: acquireLease() that was overtaken since its look finds what is there by now`, async () => {
+    const { log, world } = makeWorld();
+    const look = await lookAt(log, world);
+    const faster = await acquireLease(log, { world, ...NOW });
+    assert.equal(await acquireLease(log, { look, world, ...NOW }), null);
+    await faster?.release(slotsOf(4));
+    const lease = await acquireLease(log, { look, world, ...NOW });
+    assert.deepEqual(lease?.slots, slotsOf(4));
+  });
+
+  test(`${name}: acquireLease() takes nothing from a look whose number was used and trimmed since, whoever sets the clock back`, async () => {
+    const { log, world, clock } = makeWorld();
+    let offMs = 0;
+    const begunAt = clock.now;
+    const stopped = {
+      ...world,
+      now: () => clock.now + offMs,
+      monotonic: () => clock.now - begunAt,
+    };
+    const look = await lookAt(log, stopped);
+    for (let round = 0; round < 2; round += 1) {
+      await (await acquireLease(log, { world, ...NOW }))?.release({});
+    }
+    clock.now += DAY_MS;
+    offMs = -DAY_MS;
+    assert.equal(await log.trim(), 3, "the first number is free again");
+    const holder = await acquireLease(log, { world, ...NOW });
+    assert.equal(holder?.remainingMs(), 20_000);
+    assert.equal(await acquireLease(log, { look, world: stopped, ...NOW }), null);
+    assert.equal(await holder.release({}), true);
   });
 
   test(`${name}: acquireLease() gives null at once when the object is held and it may not wait`, async () => {

@@ -4,12 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
-import type { acquireLease } from "../../lib/stores/lease.ts";
+import type { acquireLease, lookAt } from "../../lib/stores/lease.ts";
 import type { openLog } from "../../lib/stores/log.ts";
 
 export interface Modules {
   readonly openLog: typeof openLog;
   readonly acquireLease: typeof acquireLease;
+  readonly lookAt: typeof lookAt;
 }
 
 /** What to replace in the source, each exactly once: `[before, after]`. */
@@ -43,6 +44,6 @@ export async function mutate(context: TestContext, mutation: Mutation): Promise<
     return import(pathToFileURL(file).href);
   };
   const { openLog } = await load("log");
-  const { acquireLease } = await load("lease");
-  return { openLog, acquireLease };
+  const { acquireLease, lookAt } = await load("lease");
+  return { openLog, acquireLease, lookAt };
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { acquireLease, type TargetObject } from "../../lib/stores/lease.ts";
+import { acquireLease, type Look, lookAt, type TargetObject } from "../../lib/stores/lease.ts";
 import { type Log, openLog } from "../../lib/stores/log.ts";
 import { StoreError } from "../../lib/stores/store.ts";
 import {
@@ -18,7 +18,7 @@ import { type Modules, type Mutation, mutate } from "./mutant.ts";
 const isDeep = process.env.KUBE_ALLOWLIST_SEARCH === "deep";
 const STATES_MAX = isDeep ? 12_000_000 : 1_000_000;
 
-const real: Modules = { openLog, acquireLease };
+const real: Modules = { openLog, acquireLease, lookAt };
 const DAY_MS = 25 * 3_600_000;
 /**
  * A holder counts for 60 s and others wait for 65 s: after one step both hold on, after two both
@@ -50,16 +50,20 @@ function watched<T extends object>(
   seat: Seat,
   log: Log<T>,
   remembered: () => string = () => "",
-): Log<T> & { essence(): string } {
+): Log<T> & { essence(): string; ask(): void } {
   let askedAt = 0;
   let lost = 0;
   let appends = 0;
   const essence = () => `${askedAt} ${lost} ${appends} ${remembered()}`;
+  const ask = () => {
+    askedAt = seat.world.now();
+  };
   return {
     ...log,
     essence,
+    ask,
     newest() {
-      askedAt = seat.world.now();
+      ask();
       seat.forget(`look ${lost} ${appends} ${remembered()}`);
       return log.newest();
     },
@@ -74,40 +78,68 @@ function watched<T extends object>(
   };
 }
 
+interface LeaseWork {
+  readonly extendMs?: number;
+  readonly rounds?: number;
+  /** Looks first, as a run does, and has other work before it asks for the lease. */
+  readonly looks?: boolean;
+  /** Somebody sets the wall clock back all the time. */
+  readonly setBack?: boolean;
+}
+
 /** Waits for the lease, works, extends it if asked to, works, releases it; so many times. */
-function leaseProgram(
-  modules: Modules,
-  options: { readonly extendMs?: number; readonly rounds?: number } = {},
-): Program {
+function leaseProgram(modules: Modules, work: LeaseWork = {}): Program {
   return {
     async run(seat) {
       let round = 1;
-      const log = watched(seat, openTarget(modules, seat), () => `${round}`);
-      for (; round <= (options.rounds ?? 1); round += 1) {
+      let turn = "";
+      const log = watched(seat, openTarget(modules, seat), () => `${round}${turn}`);
+      const world = work.setBack ? { ...seat.world, now: () => 0 } : seat.world;
+      for (; round <= (work.rounds ?? 1); round += 1) {
         seat.forget(`rests ${log.essence()}`);
         await seat.idle();
-        if (!(await hold(modules, { seat, log, extendMs: options.extendMs }))) return;
+        // Else the look that is asked for with the lease would be taken for this one, for ever.
+        turn = " looks";
+        const look = work.looks ? await lookFirst(modules, { seat, log, world }) : undefined;
+        turn = "";
+        if (!(await hold(modules, { seat, log, world, look, extendMs: work.extendMs }))) return;
       }
     },
   };
 }
 
+interface Holding {
+  readonly seat: Seat;
+  readonly log: ReturnType<typeof watched<TargetObject>>;
+  readonly world: Seat["world"];
+}
+
+async function lookFirst(
+  modules: Modules,
+  { seat, log, world }: Holding,
+): Promise<Look | undefined> {
+  const seen = await modules.lookAt(log, world).catch(ignoreStoreError);
+  const look = seen === "unknown" ? undefined : seen;
+  const { revision, body } = look?.newest ?? {};
+  seat.forget(`looked ${log.essence()} ${look !== undefined} ${revision} ${body?.state}`);
+  await seat.idle();
+  return look;
+}
+
 async function hold(
   modules: Modules,
-  options: {
-    readonly seat: Seat;
-    readonly log: ReturnType<typeof watched<TargetObject>>;
-    readonly extendMs: number | undefined;
-  },
+  options: Holding & { readonly look: Look | undefined; readonly extendMs: number | undefined },
 ): Promise<boolean> {
-  const { seat, log, extendMs } = options;
+  const { seat, log, world, look, extendMs } = options;
   // The length of a pause means nothing here: a sleeper wakes when the search says so.
   const sleep = (ms: number) => {
     seat.forget(`sleep ${log.essence()}`);
     return seat.world.sleep(ms);
   };
+  log.ask();
   const lease = await modules.acquireLease(log, {
-    world: { ...seat.world, random: () => 0.5, sleep },
+    look,
+    world: { ...world, random: () => 0.5, sleep },
     remainingMs: FOREVER_MS,
     waitMs: FOREVER_MS,
   });
@@ -233,22 +265,19 @@ function leaseSetting(programs: readonly Program[], rest: Partial<Setting> = {})
  * One process that sleeps through days anywhere, while another takes leases and a trimmer deletes:
  * it may meet numbers that were used and are free again, and must know that it came too late.
  */
-function daySetting(
-  modules: Modules,
-  options: { readonly extendMs?: number; readonly days: number },
-): Setting {
-  const { days, ...extension } = options;
+function daySetting(modules: Modules, options: LeaseWork & { readonly days: number }): Setting {
+  const { days, ...work } = options;
   const programs = [
-    { ...leaseProgram(modules, extension), unhurried: true },
+    { ...leaseProgram(modules, work), unhurried: true },
     leaseProgram(modules, { rounds: 2 }),
     trimProgram(modules, "targets", "object"),
   ];
   return leaseSetting(programs, {
     // Who extends makes the first entry himself.
-    objects: extension.extendMs === undefined ? [stored(1, { state: "done", slots: {} })] : [],
+    objects: work.extendMs === undefined ? [stored(1, { state: "done", slots: {} })] : [],
     alike: 0,
     growing: false,
-    lateReads: extension.extendMs === undefined,
+    lateReads: work.extendMs === undefined,
     ageMsMax: DAY_MS,
     jumps: [{ ms: DAY_MS, times: days, resting: !isDeep }],
     properties: ["two-holders", "program"],
@@ -287,6 +316,8 @@ function logSetting(
 
 const extended = leaseProgram(real, { extendMs: FOREVER_MS });
 const pair = [extended, extended];
+const looking = leaseProgram(real, { extendMs: FOREVER_MS, looks: true });
+const behind: LeaseWork = { looks: true, setBack: true };
 const three = [leaseProgram(real), leaseProgram(real), leaseProgram(real)];
 const searches: readonly (readonly [string, Setting])[] = [
   [
@@ -323,6 +354,19 @@ const searches: readonly (readonly [string, Setting])[] = [
   ],
   ["a process that is asleep for a day", daySetting(real, { days: 1 })],
   ["a holder that is asleep for days", daySetting(real, { extendMs: FOREVER_MS, days: 2 })],
+  [
+    "two processes that looked before, a fault",
+    leaseSetting([looking, looking], { faults: isDeep ? 2 : 1 }),
+  ],
+  [
+    "two processes that looked before, nothing forgotten",
+    leaseSetting([looking, looking], { forgetsNothing: true, growing: false }),
+  ],
+  ["a process that looked and is asleep for a day", daySetting(real, { ...behind, days: 1 })],
+  [
+    "a holder that looked and is asleep for days",
+    daySetting(real, { ...behind, extendMs: FOREVER_MS, days: 2 }),
+  ],
 ];
 
 const first = appendProgram(real, { generations: [3, 5] });
@@ -522,6 +566,30 @@ const mutants: readonly Mutant[] = [
     name: "a holder that was silent for a day may extend",
     mutation: { lease: [["if (now - askedAt > SILENCE_MS_MAX) lost = true;", ""]] },
     setting: (modules) => daySetting(modules, { extendMs: FOREVER_MS, days: 2 }),
+    finds: "two-holders",
+  },
+  {
+    name: "a lease is taken from a look of any age",
+    mutation: { lease: [["return now - look.askedAt <= LOOK_MS_MAX;", "return true;"]] },
+    setting: (modules) => daySetting(modules, { looks: true, days: 1 }),
+    finds: "two-holders",
+  },
+  {
+    name: "the clock of a look does not go on",
+    mutation: {
+      lease: [["options.look?.clock ?? onwardClock(options.world)", "onwardClock(options.world)"]],
+    },
+    setting: (modules) => daySetting(modules, { ...behind, days: 1 }),
+    finds: "two-holders",
+  },
+  {
+    name: "the age of a look counts from its answer",
+    mutation: {
+      lease: [
+        ["await log.newest(), askedAt, clock", "await log.newest(), askedAt: clock(), clock"],
+      ],
+    },
+    setting: (modules) => daySetting(modules, { ...behind, days: 1 }),
     finds: "two-holders",
   },
   {

@@ -1,4 +1,5 @@
 import { CloudError } from "../error.ts";
+import { sessionNameOf } from "../session-name.ts";
 import { type Credentials, environmentKeys } from "./environment.ts";
 import { fieldsOf, UNREADABLE } from "./errors.ts";
 import type { AlibabaConnection, AlibabaContext } from "./rpc.ts";
@@ -54,7 +55,7 @@ export function sessionOf(
       const now = world.now();
       const known = shared.get(key);
       if (known?.by === by.accessKeyId && now < known.refreshAt) return known.credentials;
-      const answer = await options.assumeRole(by, roleParams(role), signal);
+      const answer = await options.assumeRole(by, roleParams(role, context.env), signal);
       const assumed = { by: by.accessKeyId, ...assumedOf(answer, now) };
       shared.set(key, assumed);
       return assumed.credentials;
@@ -66,10 +67,10 @@ export function sessionOf(
   };
 }
 
-function roleParams({ arn, externalId }: Role) {
+function roleParams({ arn, externalId }: Role, env: AlibabaContext["env"]) {
   return {
     RoleArn: arn,
-    RoleSessionName: "kube-allowlist",
+    RoleSessionName: sessionNameOf(env),
     DurationSeconds: ROLE_SESSION_S,
     ExternalId: externalId,
   };

@@ -1,5 +1,6 @@
 import { type World, withTimeout } from "../../world.ts";
 import { CloudError } from "../error.ts";
+import { sessionNameOf } from "../session-name.ts";
 import { awsErrorOf, SESSION_ENDED } from "./errors.ts";
 
 export interface AwsConnection {
@@ -53,7 +54,8 @@ export function sessionsOf<C extends Client>(create: (settings: ClientSettings) 
     sessions.set(context.world, shared);
     const own = environmentCredentials(context.env);
     const key = JSON.stringify([connection, own?.accessKeyId ?? null]);
-    const sessionName = sessionNameIn(context.env);
+    // The SDK's own variable comes first, for whoever runs commands.
+    const sessionName = context.env.AWS_ROLE_SESSION_NAME || sessionNameOf(context.env);
     const options = { connection, world: context.world, own, sessionName };
     const session = shared.get(key) ?? openSession(create, options);
     shared.set(key, session);
@@ -172,14 +174,6 @@ function environmentCredentials(env: AwsContext["env"]): Credentials | null {
   const sessionToken = env.AWS_SESSION_TOKEN;
   if (!accessKeyId || !secretAccessKey || env.AWS_PROFILE) return null;
   return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
-}
-
-/**
- * A function's sessions bear its name, by which the owner of a role that several assume can tell
- * who may remove; the first variable is the SDK's own, for everybody else.
- */
-function sessionNameIn(env: AwsContext["env"]): string {
-  return env.AWS_ROLE_SESSION_NAME || env.AWS_LAMBDA_FUNCTION_NAME || "kube-allowlist";
 }
 
 /** The result, or the signal's reason as soon as it aborts; what was begun goes on by itself. */

@@ -5,6 +5,7 @@ import type {
   PrefixListEntry,
   PrefixListStatus,
 } from "../../clouds/aws/prefix-lists.ts";
+import { partitionOf } from "../../clouds/partitions.ts";
 import { type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import { markerWithin } from "../../core/marker.ts";
@@ -13,7 +14,7 @@ import { entriesText } from "../errors.ts";
 import type { TargetKind } from "../kind.ts";
 import { familyShape } from "../settings.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
-import { partitionOf, regionShape } from "./common.ts";
+import { regionShape } from "./common.ts";
 import { told } from "./errors.ts";
 
 const LIST_ID = /^pl-[0-9a-f]{1,17}$/;

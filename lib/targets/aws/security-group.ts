@@ -5,6 +5,7 @@ import type {
   IngressRule,
   SecurityGroupClient,
 } from "../../clouds/aws/security-groups.ts";
+import { partitionOf } from "../../clouds/partitions.ts";
 import { byFamily, type Cidr, FAMILIES, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import type { Capacity, ObservedEntry, Traits } from "../../core/observation.ts";
@@ -12,7 +13,7 @@ import { entriesText } from "../errors.ts";
 import type { TargetKind } from "../kind.ts";
 import { type Permission, permissionName, permissionShape, portsOf } from "../permission.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
-import { partitionOf, regionShape } from "./common.ts";
+import { regionShape } from "./common.ts";
 import { targetErrorOf } from "./errors.ts";
 
 export const SECURITY_GROUP_TRAITS: Traits = {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as z from "zod/mini";
 import type { IpSet, IpSetClient, IpSetKey } from "../../clouds/aws/waf.ts";
+import { partitionOf } from "../../clouds/partitions.ts";
 import { type Cidr, parseCidr, sortCidrs } from "../../core/cidr.ts";
 import type { TargetConfig } from "../../core/list.ts";
 import type { Revision, Traits } from "../../core/observation.ts";
@@ -8,7 +9,7 @@ import { entriesText } from "../errors.ts";
 import type { TargetKind } from "../kind.ts";
 import { familyShape } from "../settings.ts";
 import { type Batch, type Target, TargetError } from "../target.ts";
-import { partitionOf, regionShape } from "./common.ts";
+import { regionShape } from "./common.ts";
 import { told } from "./errors.ts";
 
 // Name and Id of UpdateIPSet in the WAF API reference.

@@ -17,8 +17,59 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* An account whose rights others have, too: "true" or nothing. */}}
+{{- define "kube-allowlist.isDefaultAccount" -}}
+{{- if or (eq .name "default") (and (not .create) (not .name)) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+Whether a token for this audience opens more than the receiver's door: "true" or nothing. The programs
+refuse the same ones, and the issuer besides, which a chart does not know.
+*/}}
+{{- define "kube-allowlist.opensMore" -}}
+{{- $plain := . | lower | trimSuffix "/" -}}
+{{- $name := $plain | trimPrefix "https://" -}}
+{{- $known := list "k3s" "rke2" "sts.amazonaws.com" "sts.amazonaws.com.cn" "pods.eks.amazonaws.com" "sts.aliyuncs.com" "api://azureadtokenexchange" -}}
+{{- $server := "^kubernetes(\\.default(\\.svc(\\.[a-z0-9.-]+)?)?)?(:[0-9]{1,5})?$" -}}
+{{- $google := "^(//iam\\.googleapis\\.com(/.*)?|(.+[.:])?[a-z0-9-]+\\.svc\\.id\\.goog)$" -}}
+{{- if or (has $name $known) (regexMatch $server $name) (regexMatch $google $name) (regexMatch $google ($plain | trimPrefix "https:")) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* (dict "name" "commonLabels" "labels" …): a problem, or nothing */}}
+{{- define "kube-allowlist.labelsProblem" -}}
+{{- $own := list -}}
+{{- range $key, $_ := .labels -}}
+{{- if has $key (list "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "app.kubernetes.io/managed-by") -}}
+{{- $own = append $own $key -}}
+{{- end -}}
+{{- end -}}
+{{- if $own -}}
+{{- printf "%s: Cannot set %s: the chart does, and selects its pods by some of them; leave them out" .name (join ", " $own) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "kube-allowlist.labelProblems" -}}
+{{- $given := list
+  (dict "name" "commonLabels" "labels" .Values.commonLabels)
+  (dict "name" "forwarder.podLabels" "labels" .Values.forwarder.podLabels)
+  (dict "name" "receiver.podLabels" "labels" .Values.receiver.podLabels)
+-}}
+{{- $problems := list -}}
+{{- range $given -}}
+{{- with include "kube-allowlist.labelsProblem" . -}}
+{{- $problems = append $problems . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
 {{- define "kube-allowlist.check" -}}
 {{- $problems := concat
+  (include "kube-allowlist.labelProblems" . | fromJsonArray)
   (include "kube-allowlist.forwarderProblems" . | fromJsonArray)
   (include "kube-allowlist.gateProblems" . | fromJsonArray)
   (include "kube-allowlist.receiverProblems" . | fromJsonArray)
@@ -47,8 +98,14 @@ true
 {{- if and (ne $method "token") (not .Values.auth.signature.existingSecret) (not .Values.receiver.enabled) -}}
 {{- $problems = append $problems (printf "auth.signature.existingSecret: Cannot sign without a key: name the Secret that holds it, or set auth.method to token (it is %s)" $method) -}}
 {{- end -}}
-{{- if and (not .Values.forwarder.serviceAccount.create) (not .Values.forwarder.serviceAccount.name) -}}
+{{- if include "kube-allowlist.isDefaultAccount" .Values.forwarder.serviceAccount -}}
 {{- $problems = append $problems "forwarder.serviceAccount.name: Cannot run under the namespace's default account, whose rights others have, too: name the account, or let it be made" -}}
+{{- end -}}
+{{- if and (ne $method "signature") (include "kube-allowlist.url" .) -}}
+{{- $audience := include "kube-allowlist.audience" . -}}
+{{- if include "kube-allowlist.opensMore" $audience -}}
+{{- $problems = append $problems (printf "auth.token.audience: Cannot use %s: tokens for it open the API server or a cloud account, too, and must not leave the cluster; write the receiver's own URL" $audience) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.forwarder.proxy.existingSecret (or .Values.forwarder.proxy.httpsProxy .Values.forwarder.proxy.httpProxy .Values.forwarder.proxy.noProxy) -}}
 {{- $problems = append $problems "forwarder.proxy: Cannot take proxies from values and from a Secret: put all of them into the Secret, or leave existingSecret out" -}}
@@ -105,7 +162,12 @@ true
 {{- if and .Values.receiver.ingress.enabled (not .Values.receiver.ingress.hosts) -}}
 {{- $problems = append $problems "receiver.ingress.hosts: Cannot let anybody in without the name of a host: give one" -}}
 {{- end -}}
-{{- if and (not .Values.receiver.serviceAccount.create) (not .Values.receiver.serviceAccount.name) -}}
+{{- if and .Values.forwarder.enabled (eq (include "kube-allowlist.name" (list . "forwarder")) (include "kube-allowlist.name" (list . "receiver"))) -}}
+{{- $problems = append $problems (printf "receiver.name: Cannot call forwarder and receiver %s both: give one of them another name" (include "kube-allowlist.name" (list . "receiver"))) -}}
+{{- else if and .Values.forwarder.enabled (eq (include "kube-allowlist.account" (list . "forwarder")) (include "kube-allowlist.account" (list . "receiver"))) -}}
+{{- $problems = append $problems (printf "receiver.serviceAccount.name: Cannot run under the forwarder's account %s, whose rights the receiver must not have: name another" (include "kube-allowlist.account" (list . "receiver"))) -}}
+{{- end -}}
+{{- if include "kube-allowlist.isDefaultAccount" .Values.receiver.serviceAccount -}}
 {{- $problems = append $problems "receiver.serviceAccount.name: Cannot run under the namespace's default account: name the account, or let it be made" -}}
 {{- end -}}
 {{- end -}}

@@ -38,15 +38,15 @@ called like the release nobody else is expected, so the release's name in front 
 {{/* Who gets a right: (include … .) */}}
 {{- define "kube-allowlist.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "kube-allowlist.account" (list . "forwarder") }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "kube-allowlist.account" (list . "forwarder") | toYaml }}
+  namespace: {{ .Release.Namespace | toYaml }}
 {{- end -}}
 
 {{- define "kube-allowlist.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | toYaml }}
+app.kubernetes.io/instance: {{ $root.Release.Name | toYaml }}
+app.kubernetes.io/component: {{ index . 1 | toYaml }}
 {{- end -}}
 
 {{- define "kube-allowlist.labels" -}}
@@ -54,8 +54,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{ include "kube-allowlist.selector" . }}
 app.kubernetes.io/part-of: kube-allowlist
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service | toYaml }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | toYaml }}
 {{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -22,7 +22,7 @@ capabilities:
 {{- $root := index . 0 -}}
 # What keeps pods off a node until the lists hold its addresses must not keep us off. Another
 # key in KUBE_ALLOWLIST_GATE belongs here, too.
-- key: {{ include "kube-allowlist.tolerated" $root }}
+- key: {{ include "kube-allowlist.tolerated" $root | toYaml }}
   operator: Exists
 - key: node.cloudprovider.kubernetes.io/uninitialized
   operator: Exists
@@ -67,10 +67,10 @@ capabilities:
 {{- if .configMap }}
 - name: authorities
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | toYaml }}
     items:
-      - key: {{ .key }}
-        path: {{ .key }}
+      - key: {{ .key | toYaml }}
+        path: {{ .key | toYaml }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -84,11 +84,11 @@ capabilities:
 {{- define "kube-allowlist.keyVolume" -}}
 - name: signature
   secret:
-    secretName: {{ include "kube-allowlist.keySecret" . }}
+    secretName: {{ include "kube-allowlist.keySecret" . | toYaml }}
     # 0440: the group is ours.
     defaultMode: 288
     items:
-      - key: {{ .Values.auth.signature.key }}
+      - key: {{ .Values.auth.signature.key | toYaml }}
         path: key
 {{- end -}}
 

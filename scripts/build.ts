@@ -4,9 +4,11 @@
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readArguments } from "./arguments.ts";
 import { bundleEntry, ENTRIES, existingEntries, ROOT } from "./bundle.ts";
 import { renderNotices } from "./notices.ts";
 
+readArguments("npm run build\n  bundles everything in dist; takes no options\n", {});
 const directory = join(ROOT, "dist");
 const names = existingEntries();
 for (const name of Object.keys(ENTRIES).filter((each) => !names.includes(each))) {

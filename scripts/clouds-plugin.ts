@@ -10,7 +10,9 @@ export const SHARED: readonly string[] = [
   "bucket",
   "bucket-call",
   "error",
+  "partitions",
   "rest",
+  "session-name",
   "signature",
   "xml",
 ];

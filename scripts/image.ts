@@ -6,13 +6,13 @@
  *
  * --fetch only fetches what the image is made of (infra/image/lock.json) into --pieces, where it
  * stays; --update-lock pins what npm and Debian's archive have now. Exits with 3 where a pinned
- * version has left that archive, with 1 for anything else.
+ * version has left that archive, with 2 for a wrong command line, with 1 for anything else.
  */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import * as z from "zod/mini";
+import { failUsage, readArguments } from "./arguments.ts";
 import { ROOT } from "./bundle.ts";
 import { NotInArchive } from "./image/apt.ts";
 import { type Origin, REPOSITORY } from "./image/image-config.ts";
@@ -37,15 +37,26 @@ import type { BundledPackage } from "./notices.ts";
 /** A new node waits for it. The program alone is 46 MB of that. */
 const IMAGE_BYTES_MAX = 60_000_000;
 
-const { values } = parseArgs({
-  options: {
-    out: { type: "string", default: join(ROOT, "dist/image") },
-    pieces: { type: "string", default: join(ROOT, "node_modules/.cache/kube-allowlist-image") },
-    platform: { type: "string", multiple: true, default: [...PLATFORM_NAMES] },
-    fetch: { type: "boolean", default: false },
-    "update-lock": { type: "boolean", default: false },
-  },
+const USAGE = `npm run image -- [options]
+  --out FOLDER      where the image goes; emptied first (default: dist/image)
+  --platform NAME   linux/amd64 or linux/arm64; both unless it is named
+  --pieces FOLDER   where what is fetched stays
+  --fetch           only fetch
+  --update-lock     pin what npm and Debian's archive have now
+`;
+
+const values = readArguments(USAGE, {
+  out: { type: "string", default: join(ROOT, "dist/image") },
+  pieces: { type: "string", default: join(ROOT, "node_modules/.cache/kube-allowlist-image") },
+  platform: { type: "string", multiple: true, default: [...PLATFORM_NAMES] },
+  fetch: { type: "boolean", default: false },
+  "update-lock": { type: "boolean", default: false },
 });
+const platforms = [...new Set(values.platform)].toSorted().map((name) => readPlatform(name));
+const out = resolve(values.out);
+if (`${ROOT}/`.startsWith(`${out.replace(/\/$/, "")}/`)) {
+  failUsage(`Cannot make the image in ${out}: it would be emptied, and this repository is in it`);
+}
 const pieces = resolve(values.pieces);
 const manifestShape = z.looseObject({
   version: z.string(),
@@ -78,7 +89,6 @@ function updateLock(): void {
 
 async function makeImages(): Promise<void> {
   const pins = readPins();
-  const platforms = [...new Set(values.platform)].toSorted().map((name) => readPlatform(name));
   for (const title of fetchPieces(pins, platforms, pieces)) {
     process.stdout.write(`fetched ${title}\n`);
   }
@@ -98,7 +108,7 @@ async function makeImages(): Promise<void> {
 function readPlatform(name: string): PlatformName {
   const parsed = platformShape.safeParse(name);
   if (parsed.success) return parsed.data;
-  throw new Error(`Cannot make an image for "${name}": write ${PLATFORM_NAMES.join(" or ")}`);
+  return failUsage(`Cannot make an image for "${name}": write ${PLATFORM_NAMES.join(" or ")}`);
 }
 
 async function writeImages(
@@ -106,7 +116,6 @@ async function writeImages(
   images: readonly Image[],
   content: { readonly pins: Pins; readonly packages: readonly BundledPackage[] },
 ): Promise<void> {
-  const out = resolve(values.out);
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
   const sums = new Map<string, string>();

@@ -6,9 +6,11 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readArguments } from "./arguments.ts";
 import { ROOT } from "./bundle.ts";
 import { completeLock } from "./lock-file.ts";
 
+readArguments("npm run lock\n  completes package-lock.json; takes no options\n", {});
 const path = join(ROOT, "package-lock.json");
 const before = readFileSync(path, "utf8");
 const { text, added } = completeLock(before);

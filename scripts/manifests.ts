@@ -7,12 +7,16 @@
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { readArguments } from "./arguments.ts";
 import { ROOT } from "./bundle.ts";
 import { CHART, renderChartFiles } from "./chart-files.ts";
 import { renderKustomizeFiles } from "./kustomize-files.ts";
 
-const { values } = parseArgs({ options: { check: { type: "boolean", default: false } } });
+const USAGE = `npm run manifests -- [options]
+  --check   write nothing; exit code 1 when a file is out of date
+`;
+
+const values = readArguments(USAGE, { check: { type: "boolean", default: false } });
 
 function put(folder: string, files: ReadonlyMap<string, string>): void {
   for (const [name, text] of files) {

@@ -51,9 +51,11 @@ function pinKeys(file: Json, readFile: (path: string) => string): readonly Probl
     const { jwks } = account;
     const path = `clusters.${cluster}.auth.serviceAccount.jwks`;
     try {
-      if (typeof jwks === "object") account.jwks = publicSet(JSON.stringify(jwks));
+      if (typeof jwks === "object") {
+        account.jwks = publicSet(JSON.stringify(jwks), account.issuer);
+      }
       if (typeof jwks === "string" && jwks.startsWith("file:")) {
-        account.jwks = publicSet(readFile(jwks.slice("file:".length)));
+        account.jwks = publicSet(readPinned(jwks, readFile), account.issuer);
       }
       return [];
     } catch (error) {
@@ -63,29 +65,61 @@ function pinKeys(file: Json, readFile: (path: string) => string): readonly Probl
   });
 }
 
-/** Whoever pinned a private key by mistake shall not hand it on. Throws where no key is usable. */
-function publicSet(text: string): object {
-  parseKeySet(text);
+/** Of a JSON Web Key, what is public of those that tokens are signed with. */
+const PUBLIC_MEMBERS = ["kty", "kid", "use", "key_ops", "alg", "n", "e", "crv", "x", "y"];
+
+function readPinned(reference: string, readFile: (path: string) => string): string {
+  try {
+    return readFile(reference.slice("file:".length));
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+    throw new Error(
+      `Cannot read ${reference}: ${code}; write it with "kube-allowlist doctor jwks", or name ` +
+        "another file",
+    );
+  }
+}
+
+/**
+ * Whoever pinned a private key by mistake shall not hand it on. Throws where no key is usable, and
+ * where they are another issuer's: the functions would refuse every delivery.
+ */
+function publicSet(text: string, issuer: unknown): object {
+  const parsed = parseKeySet(text);
+  if (parsed.issuer !== null && parsed.issuer !== issuer) {
+    throw new Error(
+      "Cannot use the key set: the issuer in it is not the configured one; take the one from " +
+        '"kube-allowlist doctor jwks" as it stands',
+    );
+  }
   const set = JSON.parse(text) as { readonly issuer?: unknown; readonly keys: readonly unknown[] };
-  const keys = set.keys.filter((key) => {
-    try {
-      parseKeySet(JSON.stringify({ keys: [key] }));
-      return true;
-    } catch {
-      return false;
-    }
+  const keys = set.keys.filter(isUsable).map((key) => {
+    const members = Object.entries(objectOf(key));
+    return Object.fromEntries(members.filter(([name]) => PUBLIC_MEMBERS.includes(name)));
   });
   return typeof set.issuer === "string" ? { issuer: set.issuer, keys } : { keys };
+}
+
+function isUsable(key: unknown): boolean {
+  try {
+    parseKeySet(JSON.stringify({ keys: [key] }));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function objectOf(value: unknown): Json {
   return typeof value === "object" && value !== null ? (value as Json) : {};
 }
 
+const PINNED = /^clusters\.[^.]+\.auth\.serviceAccount\.jwks$/;
+
 /** Absolute paths may be mounted where the functions run; others lead into the bundle. */
 function filesLeftBehind(value: unknown, path: string): readonly Problem[] {
   if (typeof value === "string") {
-    if (!/^file:(?!\/)/.test(value)) return [];
+    // Pinned keys were put in; of those that could not be, the reason was told.
+    if (!/^file:(?!\/)/.test(value) || PINNED.test(path)) return [];
     const message =
       `Cannot package ${value}: files beside the configuration stay behind, and no secret ` +
       'travels with a function; write "env:NAME"';

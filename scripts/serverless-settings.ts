@@ -1,6 +1,6 @@
 import type { Config } from "../lib/config.ts";
-import { FUNCTION_NAMES } from "../lib/roles/needs.ts";
-import { referencesOf } from "../lib/roles/references.ts";
+import { FUNCTION_NAMES, type FunctionName, wayOf } from "../lib/roles/needs.ts";
+import { platformOf, referencesOf } from "../lib/roles/references.ts";
 import { type Place, rolesOf } from "../lib/roles.ts";
 
 /** CloudFormation puts the number of the stack's own account there. */
@@ -17,12 +17,12 @@ export function serverlessSettings(config: Config, place: Place): object | null 
   const { store, installation } = config;
   if (store.kind !== "s3") return null;
   const roles = rolesOf(config, { ...place, account: OWN_ACCOUNT });
-  const references = referencesOf(config, "aws");
+  const variables = variablesOf(config);
   const functions = Object.fromEntries(
     FUNCTION_NAMES.map((name) => {
       const { name: fullName, iam } = roles.functions[name];
       const environment = Object.fromEntries(
-        variablesIn(references[name]).map((variable) => [
+        variables[name].map((variable) => [
           variable,
           `{{resolve:secretsmanager:${secretName(config)}:SecretString:${variable}}}`,
         ]),
@@ -55,18 +55,31 @@ function secretName({ installation }: Pick<Config, "installation">): string {
   return `kube-allowlist/${installation}`;
 }
 
-/** Names of variables among references. */
-function variablesIn(references: readonly string[]): readonly string[] {
-  return references.flatMap((reference) => /^env:(.*)$/.exec(reference)?.[1] ?? []);
+/** Names of the variables that each function needs where it runs. */
+export function variablesOf(config: Config): Readonly<Record<FunctionName, readonly string[]>> {
+  const references = referencesOf(config, platformOf(config) ?? "aws");
+  const variablesIn = (name: FunctionName) =>
+    references[name].flatMap((reference) => /^env:(.*)$/.exec(reference)?.[1] ?? []);
+  return {
+    webhook: variablesIn("webhook"),
+    resync: variablesIn("resync"),
+    read: variablesIn("read"),
+  };
 }
 
-/** Sentences about what AWS would refuse. */
+/** Sentences about what a stack cannot do. */
 export function serverlessNotes(config: Config): readonly string[] {
-  const references = referencesOf(config, "aws");
-  const count = FUNCTION_NAMES.flatMap((name) => variablesIn(references[name])).length;
-  if (config.store.kind !== "s3" || count <= REFERENCES_MAX) return [];
-  return [
+  const { store } = config;
+  if (store.kind !== "s3") return [];
+  const count = Object.values(variablesOf(config)).flat().length;
+  const many =
     `Cannot take ${count} variables of the functions from a secret: CloudFormation resolves at ` +
-      `most ${REFERENCES_MAX} of one stack; use service accounts' tokens in place of keys`,
+    `most ${REFERENCES_MAX} of one stack; use service accounts' tokens in place of keys`;
+  const elsewhere =
+    `Cannot make the bucket ${store.bucket} with the functions, since the store is reached ` +
+    "through a role: make it where it belongs, and deploy with bucket=existing";
+  return [
+    ...(wayOf(store).role === null ? [] : [elsewhere]),
+    ...(count > REFERENCES_MAX ? [many] : []),
   ];
 }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { parseYamlConfig } from "../lib/config/yaml.ts";
 import { referencesOf } from "../lib/roles/references.ts";
 import { ROOT } from "../scripts/bundle.ts";
 import { serverlessSettings } from "../scripts/serverless-settings.ts";
+import { arePackages, isRendered } from "./rendered.ts";
 import type { Node } from "./serverless.ts";
 import { renderModuleReadme } from "./terraform-docs.ts";
 import { ENTRIES, expectedOf } from "./terraform-expected.ts";
@@ -21,7 +22,6 @@ const MODULE = join(ROOT, "infra/terraform/aws");
 const TESTS = join(MODULE, "tests");
 const PAGE = join(ROOT, "docs/deploy-aws.md");
 const EXAMPLES = ["complete", "minimal"];
-const IS_WRITTEN = process.env.KUBE_ALLOWLIST_WRITE_FIXTURES === "1";
 
 const settings = serverlessSettings(packagedConfig().config, {}) ?? {};
 const stacks = Object.fromEntries(
@@ -30,16 +30,6 @@ const stacks = Object.fromEntries(
 
 function read(file: string): string {
   return readFileSync(join(MODULE, file), "utf8");
-}
-
-/** Holds a file to what it is rendered from. */
-function isRendered(path: string, content: string | Uint8Array): void {
-  const expected = Buffer.from(content);
-  if (IS_WRITTEN) {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, expected);
-  }
-  assert(readFileSync(path).equals(expected), `${relative(ROOT, path)} is as it is rendered`);
 }
 
 /** Objects on a line of their own, as `alarms` and `functions` are written, by name. */
@@ -105,21 +95,7 @@ test("the Terraform module is compared with serverless.yml as it is now", () => 
 });
 
 test("the Terraform module is tested with packages as npm run package writes them", () => {
-  const packages = terraformPackages();
-  const hcl = `${read("tests/module.tftest.hcl")}${read("tests/refusals.tftest.hcl")}`;
-  for (const [folder, files] of Object.entries(packages)) {
-    for (const [file, content] of Object.entries(files)) {
-      isRendered(join(TESTS, folder, file), content);
-    }
-    const entries = readdirSync(join(TESTS, folder), { recursive: true, withFileTypes: true });
-    const present = entries
-      .filter((one) => one.isFile())
-      .map((one) => relative(join(TESTS, folder), join(one.parentPath, one.name)));
-    assert.deepEqual(present.toSorted(), Object.keys(files).toSorted(), folder);
-    assert(hcl.includes(`"tests/${folder}"`), `tests/${folder} is used`);
-  }
-  const folders = readdirSync(TESTS, { withFileTypes: true }).filter((one) => one.isDirectory());
-  assert.deepEqual(folders.map(({ name }) => name).toSorted(), Object.keys(packages).toSorted());
+  arePackages(MODULE, terraformPackages());
 });
 
 test("the Terraform module's README names its inputs and outputs as they are", () => {

@@ -102,13 +102,40 @@ test("parseConfig() refuses what no subject, issuer, audience or key set is like
   assert.match(problemWith({ keys: 1 }), /serviceAccount\.keys: Cannot use key "keys"/);
 });
 
+const PINNED = { ...GIVEN, jwks: "file:a" };
+const OTHER_AUDIENCE = { audience: "https://hook.example/west" };
+
 test("parseConfig() refuses two clusters whose tokens could not be told apart", () => {
-  assert.deepEqual(problemsOf({ east: GIVEN, west: { ...GIVEN, jwks: "file:a" } }), [
+  assert.deepEqual(problemsOf({ east: PINNED, west: { ...PINNED, jwks: "file:b" } }), [
     'clusters.west.auth.serviceAccount: Cannot tell clusters "east" and "west" apart: issuer, ' +
-      "audience and subject are the same; give each its own audience",
+      "audience and subject are the same; give each its own issuer or subject, or its own " +
+      "audience where their keys differ",
   ]);
   for (const change of [
-    { audience: "https://hook.example/west" },
+    OTHER_AUDIENCE,
+    { subject: "system:serviceaccount:west:forwarder" },
+    { issuer: `${GIVEN.issuer}/` },
+  ]) {
+    const west = { ...PINNED, jwks: "file:b", ...change };
+    assert.equal(parseConfig(fileWith({ east: PINNED, west })).kind, "parsed");
+  }
+});
+
+test("parseConfig() tells two clusters of one discovered issuer apart by their subjects, never by an audience", () => {
+  for (const [east, west] of [
+    [GIVEN, { ...GIVEN, ...OTHER_AUDIENCE }],
+    [PINNED, { ...GIVEN, ...OTHER_AUDIENCE }],
+    [GIVEN, { ...PINNED, ...OTHER_AUDIENCE }],
+    [GIVEN, GIVEN],
+  ]) {
+    const between = { ...GIVEN, issuer: "https://other.example" };
+    assert.deepEqual(problemsOf({ east, between, west }), [
+      'clusters.west.auth.serviceAccount: Cannot tell clusters "east" and "west" apart: one key ' +
+        "signs for the same subject in both, and whoever asks for a token chooses its audience; " +
+        "give each cluster its own issuer with its own keys, or each forwarder its own subject",
+    ]);
+  }
+  for (const change of [
     { subject: "system:serviceaccount:west:forwarder" },
     { issuer: `${GIVEN.issuer}/` },
   ]) {

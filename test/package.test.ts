@@ -40,10 +40,11 @@ lists:
 `;
 
 /** Runs `npm run package` without npm, with secrets in its environment that must get nowhere. */
-function packageFunctions(config: string, out: string) {
+function packageFunctions(config: string, out: string, account = "123456789012") {
   const file = join(directory, "allowlist.yaml");
   writeFileSync(file, config);
-  const args = [join(ROOT, "scripts/package.ts"), "--config", file, "--out", out];
+  const program = [join(ROOT, "scripts/package.ts"), "--config", file, "--out", out];
+  const args = [...program, ...(account === "" ? [] : ["--account", account])];
   const env = { ...process.env, EU_KEY: "canary-key", STATUS_TOKEN: "canary-token" };
   const run = spawnSync(process.execPath, args, {
     cwd: directory,
@@ -84,7 +85,10 @@ test("npm run package gives the same bytes twice, and their checksums", () => {
   assert.equal(first.status, 0, first.stderr);
   const again = packageFunctions(CONFIG.replace("TARGET", GROUP), join(directory, "again"));
   assert.equal(again.status, 0, again.stderr);
-  const files = [...FUNCTIONS.map((name) => `${name}.zip`), "iam.json", "serverless.json"];
+  // Whoever deploys the folders, or reads the configuration there, is told of all of them.
+  const inFolders = FUNCTIONS.flatMap((name) => [`${name}/${name}.cjs`, `${name}/allowlist.json`]);
+  const described = ["iam.json", "serverless.json", "variables.json"];
+  const files = [...FUNCTIONS.map((name) => `${name}.zip`), ...inFolders, ...described];
   const sums = files.toSorted().map((file) => {
     const bytes = readFileSync(join(first.out, file));
     assert(bytes.equals(readFileSync(join(again.out, file))), file);
@@ -119,7 +123,61 @@ test("npm run package never takes a secret along, and says which variables each 
     /^webhook needs EU_KEY\nresync needs no secret\nread needs STATUS_TO/m,
   );
   assert.equal(first.stderr, "");
+  assert.deepEqual(JSON.parse(read(first.out, "variables.json")), {
+    webhook: ["EU_KEY"],
+    resync: [],
+    read: ["STATUS_TOKEN"],
+  });
 });
+
+test("npm run package says what neither of the ways to deploy can do", () => {
+  const role = "arn:aws:iam::210987654321:role/allowlist";
+  const there = `{ kind: s3, bucket: acme, region: eu-west-1, role: "${role}" }`;
+  const config = CONFIG.replace("TARGET", GROUP).replace(/\{ kind: s3.*\}/, there);
+  const run = packageFunctions(config, join(directory, "elsewhere"));
+  assert.equal(run.status, 0, run.stderr);
+  assert.match(run.stderr, /^Cannot make the bucket acme .*bucket=existing\n$/);
+});
+
+test(
+  "npm run package says where it wrote a placeholder, unless the account's number was " + "named",
+  () => {
+    const text = CONFIG.replace("TARGET", GROUP);
+    const out = join(directory, "account");
+    for (const account of ["", "1234567890123456"]) {
+      const { status, stderr } = packageFunctions(text, out, account);
+      assert.equal(status, 0, stderr);
+      assert.match(
+        stderr,
+        /^Cannot name the account at AWS: ACCOUNT_ID .* --account and 12 digits .*\n$/,
+      );
+      assert.match(read(out, "iam.json"), /:ACCOUNT_ID:/);
+      // What the sentence promises.
+      assert(!read(out, "serverless.json").includes("ACCOUNT_ID"));
+    }
+    assert(!read(first.out, "iam.json").includes("ACCOUNT_ID"));
+  },
+);
+
+test(
+  "npm run package and iam say of a region that it may be misspelt, and refuse nothing for " + "it",
+  () => {
+    const text = CONFIG.replace("TARGET", GROUP.replace("eu-west-1", "eu-wst-1"));
+    const { status, stderr } = packageFunctions(text, join(directory, "typo"));
+    assert.equal(status, 0, stderr);
+    assert.match(
+      stderr,
+      /^Cannot tell where aws\/security-group\S* is: .* no region eu-wst-1; [^\n]*\n$/,
+    );
+    const file = join(directory, "allowlist.yaml");
+    const args = ["iam", "--config", file, "--account", "123456789012"];
+    const iam = spawnSync(process.execPath, [join(ROOT, "cli/kube-allowlist.cjs"), ...args], {
+      encoding: "utf8",
+      timeout: TIMEOUT_MS,
+    });
+    assert.deepEqual([iam.status, iam.stderr], [0, stderr]);
+  },
+);
 
 /** By cloud, what stands in its own files only. */
 const WORDS = {
@@ -160,16 +218,29 @@ test("npm run package gives bundles of only the clouds that each function reache
   }
 });
 
+test("npm run package keeps the cloud whose subnets are on a list, wherever the store is", () => {
+  const subnets = "{ subnets: [{ aws: subnet-0a1b2c3d, region: eu-west-1 }] }";
+  const config = CONFIG.replace(
+    /\{ kind: s3.*\}/,
+    "{ kind: oss, bucket: acme, region: cn-beijing }",
+  )
+    .replace("from: [", `from: [${subnets}, `)
+    .replace("TARGET", "{ kind: memory, id: web }");
+  const { out, status, stderr } = packageFunctions(config, join(directory, "subnets"));
+  assert.equal(status, 0, stderr);
+  const resync = read(out, "resync/resync.cjs");
+  assert(resync.includes(WORDS.aws) && resync.includes(WORDS.oss));
+  // The webhook asks no source.
+  assert(!read(out, "webhook/webhook.cjs").includes(WORDS.aws));
+});
+
 test("a packaged function refuses what it was packaged without, with a sentence", () => {
   const run = packageFunctions(CONFIG.replace("TARGET", GROUP), join(directory, "without"));
   assert.equal(run.status, 0, run.stderr);
   const config = JSON.parse(read(run.out, "webhook/allowlist.json"));
   const program = `
     const { handler } = require("./webhook.cjs");
-    handler({}, {}).catch(({ problems = [], message }) => {
-      for (const { path, message } of problems) console.log(path + ": " + message);
-      if (problems.length === 0) console.log(message);
-    });
+    handler({}, {}).then((answer) => console.log(JSON.stringify(answer)));
   `;
   const said = (changed: object) => {
     const path = join(directory, "changed.json");
@@ -180,11 +251,14 @@ test("a packaged function refuses what it was packaged without, with a sentence"
       env: { KUBE_ALLOWLIST_CONFIG: path },
       timeout: TIMEOUT_MS,
     });
-    return stdout;
+    const [line = "{}", answer = "{}"] = stdout.split("\n");
+    assert.equal(JSON.parse(answer).statusCode, 503);
+    assert.doesNotMatch(answer, /packaged without/);
+    return JSON.parse(line).error;
   };
   const targets = [{ kind: "linode/firewall", id: 1, permission: { protocol: "all" } }];
   const way =
-    'these functions were packaged without it; run "npm run package" with the new configuration\n';
+    'these functions were packaged without it; run "npm run package" with the new configuration';
   assert.equal(
     said({ lists: { web: { ...config.lists.web, targets } } }),
     `lists.web.targets[0]: Cannot use a target of kind "linode/firewall": ${way}`,
@@ -246,9 +320,52 @@ test(
     assert(packaged.kind === "packaged", JSON.stringify(packaged));
     const { jwks } = JSON.parse(packaged.json).clusters.eu.auth.serviceAccount;
     assert.deepEqual(jwks, { issuer: "https://a.example", keys: [publicKey] });
+    // Functions with another issuer's keys would answer 503 for ever.
+    const others = JSON.stringify({ ...set, issuer: "https://a.example/" });
+    const inside = config.replace('"file:eu.jwks.json"', others);
+    for (const text of [config, inside]) {
+      const refused = packageConfig(text, { readFile: () => others });
+      assert(refused.kind === "invalid");
+      assert.equal(refused.problems.length, 1, JSON.stringify(refused.problems));
+      assert.match(
+        refused.problems[0]?.message ?? "",
+        /the issuer in it is not the configured one/,
+      );
+    }
+    const missing = packageConfig(config, nothing);
+    assert(missing.kind === "invalid");
+    assert.deepEqual(
+      missing.problems.map(({ message }) => message.split(";")[0]),
+      ["Cannot read file:eu.jwks.json: unreadable"],
+    );
     const broken = packageConfig(config, { readFile: () => "{}" });
     assert(broken.kind === "invalid");
     assert.equal(broken.problems[0]?.path, "clusters.eu.auth.serviceAccount.jwks");
+  },
+);
+
+test(
+  "packageConfig() leaves out of a set in the configuration what is not public, and takes " +
+    "no set without a key",
+  () => {
+    const { publicKey, privateKey } = makeIssuerKeys();
+    const primes = { ...publicKey, kid: "primes", p: "canary", q: "canary", note: "canary" };
+    const packaging = (set: object) => {
+      const account =
+        '{ serviceAccount: { issuer: "https://a.example", audience: b, subject: ' +
+        `"system:serviceaccount:c:d", jwks: ${JSON.stringify(set)} } }`;
+      const config = CONFIG.replace("TARGET", GROUP).replace(/\{ signature.*\} \}/, account);
+      return packageConfig(config, { readFile: () => assert.fail("no file is named") });
+    };
+    const given = packaging({ keys: [privateKey, publicKey, primes], secret: "canary" });
+    assert(given.kind === "packaged", JSON.stringify(given));
+    assert(!given.json.includes("canary"), given.json);
+    const { jwks } = JSON.parse(given.json).clusters.eu.auth.serviceAccount;
+    assert.deepEqual(jwks, { keys: [publicKey, { ...publicKey, kid: "primes" }] });
+    const alone = packaging({ keys: [privateKey] });
+    assert(alone.kind === "invalid");
+    assert.equal(alone.problems[0]?.path, "clusters.eu.auth.serviceAccount.jwks");
+    assert(!JSON.stringify(alone).includes("canary"));
   },
 );
 

@@ -265,6 +265,71 @@ test("rolesOf() keeps keys apart that the configuration names, with the roles th
   assert.match(JSON.stringify(roles.assumed[0]?.trust), /"acs:ram::ACCOUNT_ID:user\/USER"/);
 });
 
+const OSS = { kind: "oss", bucket: "acme", region: "cn-beijing" };
+const RAM_ROLE = "acs:ram::1234567890123456:role/allowlist";
+
+function trusted(roles: Roles) {
+  return (roles.assumed[0]?.trust.Statement ?? []) as readonly {
+    readonly Principal: object;
+    readonly Condition?: { readonly StringEquals: object };
+  }[];
+}
+
+test("rolesOf() has functions of Alibaba Cloud trusted at AWS as users of their own, and says which to make", () => {
+  const roles = rolesOf(withTargets([{ ...GROUP, role: ROLE }], { store: OSS }), {
+    account: ACCOUNT,
+  });
+  const names = ["webhook", "resync"].map((name) => `kube-allowlist-acme-${name}`);
+  assert.deepEqual(
+    trusted(roles).map(({ Principal, Condition }) => [Principal, Condition?.StringEquals]),
+    names.map((name) => [
+      { AWS: [`arn:aws:iam::${ACCOUNT}:user/${name}`] },
+      { "sts:RoleSessionName": name },
+    ]),
+  );
+  const [note = "", ...others] = roles.notes;
+  assert.deepEqual(others, []);
+  assert.match(note, /^Cannot give the functions a role at AWS.*_ACCESS_KEY.* apart/);
+  for (const name of names) assert(note.includes(name), name);
+  // Users of China have keys of China.
+  const china = { ...GROUP, region: "cn-north-1", role: ROLE.replace("aws", "aws-cn") };
+  const there = rolesOf(withTargets([china], { store: OSS }));
+  assert.match(JSON.stringify(trusted(there)), /"arn:aws-cn:iam::ACCOUNT_ID:user\//);
+  assert.equal(there.notes.length, 1);
+});
+
+test("rolesOf() has functions of AWS trusted at Alibaba Cloud as the one user whose keys they share", () => {
+  const rds = EXAMPLES.find(({ kind }) => kind === "alibaba/rds") ?? {};
+  const roles = rolesOf(withTargets([{ ...rds, role: RAM_ROLE }]), {
+    alibabaAccount: "6543210987654321",
+  });
+  assert.deepEqual(
+    trusted(roles).map(({ Principal }) => Principal),
+    [{ RAM: ["acs:ram::6543210987654321:user/kube-allowlist-acme-resync"] }],
+  );
+  const [users = "", session = ""] = roles.notes;
+  assert.match(users, /^Cannot give the functions a role at Alibaba Cloud.*-resync.*webhook's may/);
+  assert.match(session, /^Cannot keep the webhook from removing through/);
+});
+
+test("rolesOf() speaks of no users where the functions' own cloud knows them, or keys are named", () => {
+  const rds = EXAMPLES.find(({ kind }) => kind === "alibaba/rds") ?? {};
+  const credentials = { accessKeyId: "env:A", accessKeySecret: "env:B" };
+  for (const config of [
+    withTargets([GROUP, { ...GROUP, id: "sg-0b", role: ROLE }, { ...rds, credentials }]),
+    withTargets([rds], { store: OSS }),
+  ]) {
+    assert.deepEqual(rolesOf(config, { account: ACCOUNT }).notes, []);
+  }
+  const own = rolesOf(withTargets([{ ...rds, role: RAM_ROLE }], { store: OSS }));
+  assert.deepEqual(
+    trusted(own).map(({ Principal }) => Principal),
+    ["webhook", "resync"].map((name) => ({
+      RAM: [`acs:ram::ACCOUNT_ID:role/kube-allowlist-acme-${name}`],
+    })),
+  );
+});
+
 test("rolesOf() lists the scopes of tokens, by where they are kept", () => {
   const firewall = EXAMPLES.find(({ kind }) => kind === "linode/firewall") ?? {};
   const other = { ...firewall, id: 4712, token: "env:OTHER" };
@@ -291,5 +356,8 @@ test("rolesOf() says when a policy is longer than a role can hold", () => {
     b: { ...list, targets: targets("b") },
   });
   const { notes } = rolesOf(config, { account: ACCOUNT });
-  assert.match(notes.join("\n"), /Cannot put the policy of kube-allowlist-acme-resync into its/);
+  assert.match(notes.join("\n"), /Cannot put the policy of kube-allowlist-acme-resync into its r/);
+  const some = { ...list, targets: [...targets("a"), ...targets("b").slice(0, 25)] };
+  const users = rolesOf(configOf({ a: some }, { store: OSS }), { account: ACCOUNT }).notes;
+  assert.match(users.join("\n"), /Cannot put the policy of kube-allowlist-acme-resync into its u/);
 });

@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { LOG_LEVELS } from "../lib/log-line.ts";
 import { FUNCTION_NAMES } from "../lib/roles/needs.ts";
 import { ROOT } from "../scripts/bundle.ts";
 import { serverlessSettings } from "../scripts/serverless-settings.ts";
@@ -211,6 +222,98 @@ test(
     assert.deepEqual(policy, SETTINGS.bucketPolicy);
   },
 );
+
+test("serverless.yml refuses to reserve for one delivery alone, as the Terraform module does", () => {
+  const pattern = new RegExp(String(at(stack.parameters, "Concurrency.AllowedPattern")));
+  const taken = ["0", "2", "9", "10", "19", "20", "1000"];
+  for (const one of taken) assert.match(one, pattern);
+  for (const one of ["", "1", "-1", "01", "2.5", "2 ", "x"]) assert.doesNotMatch(one, pattern);
+});
+
+const DEFAULTS = at(stack.file, "params.default") as Readonly<Record<string, string>>;
+
+/** What infra/aws/choices.cjs says of these options, beside such a package. */
+async function choose(
+  options: { readonly param?: readonly string[]; readonly region?: string | null },
+  packaged: Readonly<Record<string, object>> = { "serverless.json": { region: "eu-west-1" } },
+): Promise<string> {
+  const clone = mkdtempSync(join(tmpdir(), "kube-allowlist-choices-"));
+  try {
+    cpSync(join(ROOT, "infra/aws/choices.cjs"), join(clone, "infra/aws/choices.cjs"));
+    mkdirSync(join(clone, "dist/package"), { recursive: true });
+    for (const [name, content] of Object.entries(packaged)) {
+      writeFileSync(join(clone, "dist/package", name), JSON.stringify(content));
+    }
+    const choices = createRequire(import.meta.url)(join(clone, "infra/aws/choices.cjs"));
+    const given = Object.fromEntries((options.param ?? []).map((text) => text.split("=")));
+    const resolveVariable = async (name: string) => {
+      const choice = name.replace(/^param:/, "");
+      return given[choice] ?? DEFAULTS[choice];
+    };
+    // osls says null of what was not given.
+    const read = { param: null, region: null, ...options };
+    return await choices({ options: read, resolveVariable }).then(
+      () => "",
+      (said: unknown) => String(said),
+    );
+  } finally {
+    rmSync(clone, { recursive: true });
+  }
+}
+
+test(
+  "infra/aws/choices.cjs takes every choice that there is, and refuses other names and " + "values",
+  async () => {
+    assert.equal(await choose({}), "");
+    const values: Readonly<Record<string, readonly string[]>> = {
+      alarmTopic: ["arn:aws:sns:eu-west-1:123456789012:a", "arn:aws-cn:sns:cn-north-1:1:a"],
+      bucket: at(stack.parameters, "Bucket.AllowedValues") as readonly string[],
+      concurrency: ["0", "2", "20", "1000"],
+      entry: ENTRIES,
+      logLevel: LOG_LEVELS,
+      retention: ["90"],
+    };
+    assert.deepEqual(Object.keys(values), Object.keys(DEFAULTS).toSorted());
+    for (const [name, taken] of Object.entries(values)) {
+      for (const value of taken) assert.equal(await choose({ param: [`${name}=${value}`] }), "");
+    }
+    const wrong = [
+      "alarmTopic=x",
+      "bucket=exists",
+      "concurrency=1",
+      "entry=ulr",
+      "logLevel=verbose",
+    ];
+    const said = (await choose({ param: [...wrong, "concurency=20"] })).split("\n");
+    assert.match(
+      said[0] ?? "",
+      /^Cannot use concurency: the choices are alarmTopic, .*, retention$/,
+    );
+    assert.deepEqual(
+      said.slice(1).map((sentence) => /^Cannot use (\S+): write /.exec(sentence)?.[1]),
+      wrong,
+    );
+  },
+);
+
+test("infra/aws/choices.cjs refuses another region than the package's, and what is no package", async () => {
+  assert.equal(await choose({ region: "eu-west-1" }), "");
+  assert.match(await choose({ region: "us-east-1" }), /^Cannot deploy to us-east-1: .* eu-west-1/);
+  const unsaid = { "serverless.json": {} };
+  assert.equal(await choose({ region: "us-east-1" }, unsaid), "");
+  assert.match(await choose({}, unsaid), /^Cannot tell where to deploy: .*--region$/);
+  assert.match(
+    await choose({}, {}),
+    /^Cannot deploy: dist\/package is empty; run "npm run package"/,
+  );
+  assert.match(await choose({}, { "iam.json": {} }), /^Cannot deploy the package to AWS: /);
+});
+
+test("serverless.yml has the choices looked at, also where there is no package", () => {
+  const text = readFileSync(join(ROOT, "serverless.yml"), "utf8");
+  const looks = text.match(/^ {2}(?:choices|settings): .*file\(infra\/aws\/choices\.cjs\)\}$/gm);
+  assert.equal(looks?.length, 2);
+});
 
 test("serverless.yml reserves no concurrency and traces nothing unless it is asked to", () => {
   assert.equal(at(stack.parameters, "Concurrency.Default"), "0");

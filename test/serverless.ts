@@ -21,6 +21,8 @@ export function readServerless(options: {
   const lookUp = (source: string): unknown => {
     const [, path, member] = /^file\(([^)]+)\)(?::(.*))?$/.exec(source) ?? [];
     if (path !== undefined) {
+      // A program of osls, which adds nothing to the stack.
+      if (path.endsWith(".cjs")) return {};
       const content = path.endsWith("serverless.json") ? options.settings : load(path);
       return member === undefined ? content : at(content, member);
     }

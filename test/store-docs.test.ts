@@ -13,7 +13,7 @@ import type { Grant } from "../lib/targets/kind.ts";
 const PAGE = readFileSync(new URL("../docs/stores.md", import.meta.url), "utf8");
 const VERSIONS = { iam: "2012-10-17", ram: "1", none: "" } as const;
 const ROLES = ["webhook", "resync", "read"] as const;
-const RESYNC = "arn:aws:iam::123456789012:role/allowlist-resync";
+const RESYNC = "arn:aws:iam::123456789012:role/kube-allowlist-acme-resync";
 
 function sectionOf(kind: string): string {
   const section = PAGE.split(/^## /m).find((text) => text.startsWith(`\`${kind}\``));

@@ -1,17 +1,21 @@
 import { createHash } from "node:crypto";
-import { parseConfig } from "../lib/config.ts";
+import { type Config, parseConfig } from "../lib/config.ts";
 import { FUNCTION_NAMES } from "../lib/roles/needs.ts";
 import { type Place, rolesOf } from "../lib/roles.ts";
-import { serverlessSettings } from "../scripts/serverless-settings.ts";
+import { serverlessSettings, variablesOf } from "../scripts/serverless-settings.ts";
 import { zip } from "../scripts/zip.ts";
 
 /*
  * Packages as `npm run package` writes them, with archives of a few bytes, for the tests of the
- * Terraform module of AWS: one that is sound, and others with one thing wrong each.
+ * Terraform module of AWS, and what those of other modules are made with: one that is sound, and
+ * others with one thing wrong each.
  */
 
-type Raw = Readonly<Record<string, unknown>>;
-type Files = Readonly<Record<string, Uint8Array>>;
+/** What the modules themselves look at of a configuration. */
+const CONFIGURATION = "webhook/allowlist.json";
+
+export type Raw = Readonly<Record<string, unknown>>;
+export type Files = Readonly<Record<string, Uint8Array>>;
 
 const GROUP = {
   kind: "aws/security-group",
@@ -66,16 +70,17 @@ export function terraformPackages(): Readonly<Record<string, Files>> {
   const many = packagedConfig({ lists: [groups.slice(0, 90), groups.slice(90)] });
   return {
     package: sound,
-    changed: { ...sound, "webhook.zip": CHANGED },
-    unsummed: { ...sound, SHA256SUMS: sums(sound, (file) => file !== "resync.zip") },
+    ...spoiled(sound),
     // As it would be if variables were forgotten.
     "without-variables": withSums(without(sound, "serverless.json")),
-    // What lib/config.ts would refuse, had it been asked.
-    open: replaced(sound, "webhook/allowlist.json", ["203.0.113.0/24", "0.0.0.0/0"]),
     "other-account": render({ place: { account: "210987654321" } }),
     "other-region": render({ store: { ...STORE, region: "eu-central-1" } }),
     "other-store": render({ store: { ...STORE, kind: "oss" } }),
     "assumed-store": render({ store: { ...STORE, role: ROLE } }),
+    "other-account-assumed-store": render({
+      store: { ...STORE, role: ROLE },
+      place: { account: "345678901234" },
+    }),
     "many-targets": withSums({
       ...sound,
       "iam.json": bytes(`${JSON.stringify(rolesOf(many.config))}\n`),
@@ -87,7 +92,14 @@ export function terraformPackages(): Readonly<Record<string, Files>> {
 
 function render(options: { readonly store?: Raw; readonly place?: Place } = {}): Files {
   const { store = STORE, place = {} } = options;
-  const { raw, config } = packagedConfig({ store });
+  return packageOf(packagedConfig({ store }), place);
+}
+
+/** What `npm run package` makes of a configuration, its bundles apart. */
+export function packageOf(
+  { raw, config }: { readonly raw: Raw; readonly config: Config },
+  place: Place,
+): Files {
   const settings = serverlessSettings(config, place);
   const archives = FUNCTION_NAMES.map((name) => {
     const content = zip({ [`${name}.cjs`]: Buffer.from(name) });
@@ -97,11 +109,29 @@ function render(options: { readonly store?: Raw; readonly place?: Place } = {}):
     ...Object.fromEntries(archives),
     "iam.json": json(rolesOf(config, place)),
     ...(settings === null ? {} : { "serverless.json": json(settings) }),
-    "webhook/allowlist.json": json(raw),
+    [CONFIGURATION]: json(raw),
+    "variables.json": json(variablesOf(config)),
   });
 }
 
-function replaced(files: Files, file: string, [from, to]: readonly [string, string]): Files {
+/** The same files, changed or not vouched for in each way that no module may take. */
+export function spoiled(sound: Files): Readonly<Record<string, Files>> {
+  const without = (missing: string) => ({
+    ...sound,
+    SHA256SUMS: sums(sound, (file) => file !== missing),
+  });
+  return {
+    changed: { ...sound, "webhook.zip": CHANGED },
+    unsummed: without("resync.zip"),
+    reconfigured: replaced(sound, CONFIGURATION, ["203.0.113.0/24", "198.51.100.0/24"]),
+    "unsummed-configuration": without(CONFIGURATION),
+    // What lib/config.ts would refuse, had it been asked.
+    open: withSums(replaced(sound, CONFIGURATION, ["203.0.113.0/24", "0.0.0.0/0"])),
+  };
+}
+
+/** With another text in one of them, wherever it stands. Throws where it does not. */
+export function replaced(files: Files, file: string, [from, to]: readonly [string, string]): Files {
   const text = Buffer.from(files[file] ?? []).toString("utf8");
   if (!text.includes(from)) throw new Error(`Cannot find ${from} in ${file}`);
   return { ...files, [file]: bytes(text.replaceAll(from, to)) };
@@ -111,14 +141,15 @@ function without(files: Files, file: string): Files {
   return Object.fromEntries(Object.entries(files).filter(([name]) => name !== file));
 }
 
-function withSums(files: Files): Files {
+/** With the sums of all of them. */
+export function withSums(files: Files): Files {
   return { ...files, SHA256SUMS: sums(files, () => true) };
 }
 
-/** As `npm run package` writes them: of what lies in the folder itself. */
+/** As `npm run package` writes them. */
 function sums(files: Files, isWanted: (file: string) => boolean): Uint8Array {
   const lines = Object.keys(files)
-    .filter((file) => /^[a-z]+\.(zip|json)$/.test(file) && isWanted(file))
+    .filter((file) => file !== "SHA256SUMS" && isWanted(file))
     .toSorted()
     .map((file) => {
       const sum = createHash("sha256").update(files[file] ?? "");
@@ -127,7 +158,7 @@ function sums(files: Files, isWanted: (file: string) => boolean): Uint8Array {
   return bytes(lines.join(""));
 }
 
-function json(value: unknown): Uint8Array {
+export function json(value: unknown): Uint8Array {
   return bytes(`${JSON.stringify(value, null, 2)}\n`);
 }
 

@@ -16,10 +16,10 @@ const THREATS: Readonly<Record<string, number>> = {
   "A cluster that is somebody else's": 6,
   "A stolen token": 6,
   "Replayed and reordered messages": 6,
-  "One cluster against another": 8,
+  "One cluster against another": 10,
   "Everything removed at once": 9,
   "Requests forged through us": 11,
-  "Secrets in logs and answers": 11,
+  "Secrets in logs and answers": 12,
   "Tokens that choose how they are verified": 8,
   "Floods and bills": 9,
   "The status page": 7,
@@ -38,7 +38,7 @@ const BAD_INPUT: Readonly<Record<string, number>> = {
   "Headers that are repeated": 4,
   "Gzip bombs": 3,
   "Missing and wrong types": 3,
-  "Events that are no request": 2,
+  "Events that are no request": 3,
 };
 
 const [before = "", after = ""] = readPage("docs/threats.md").split(THREATS_END);

@@ -82,6 +82,12 @@ async function fromCluster(
     }
     if (!Array.isArray(set?.keys)) throw new Error("the API server's answer is no key set");
     return { issuer, keys: set.keys };
+  } catch (error) {
+    throw new Error(
+      `${sentenceOf(error)}; ${kube.server} was asked: check that the kubeconfig names a ` +
+        `cluster's API server there, and that its credentials may read ${DISCOVERY_PATH} and ` +
+        KEYS_PATH,
+    );
   } finally {
     kube.close();
   }
@@ -97,16 +103,29 @@ function openUsable<T>(open: () => T): T {
 }
 
 async function fromIssuer(issuer: string, world: World): Promise<Published> {
-  openUsable(() => discoveryUrl(issuer));
+  let asked = openUsable(() => discoveryUrl(issuer));
   const { fetchIssuerKeys } = await import("../../functions/issuer-keys.ts");
-  const { keys } = await fetchIssuerKeys(issuer, world);
-  const shown = keys.map(({ id, algorithm, key }) => ({
-    ...key.export({ format: "jwk" }),
-    use: "sig",
-    alg: algorithm,
-    ...(id === null ? {} : { kid: id }),
-  }));
-  return { issuer, keys: shown };
+  // Errors leave out URLs, since a receiver's log is read by others; here they are one's own.
+  const fetch: World["fetch"] = (input, init) => {
+    asked = new URL(input instanceof Request ? input.url : input);
+    return world.fetch(input, init);
+  };
+  try {
+    const { keys } = await fetchIssuerKeys(issuer, { ...world, fetch });
+    const shown = keys.map(({ id, algorithm, key }) => ({
+      ...key.export({ format: "jwk" }),
+      use: "sig",
+      alg: algorithm,
+      ...(id === null ? {} : { kid: id }),
+    }));
+    return { issuer, keys: shown };
+  } catch (error) {
+    throw new Error(
+      `${sentenceOf(error)}; ${asked.origin}${asked.pathname} was asked: check that this is the ` +
+        "issuer of the cluster's tokens, to the letter, and that this machine can reach it; or " +
+        "pin the keys, with --kubeconfig",
+    );
+  }
 }
 
 /** Why a receiver would not use it, or null. */

@@ -1,5 +1,7 @@
+import { accountNotes } from "../../lib/roles/account.ts";
 import { FUNCTION_NAMES } from "../../lib/roles/needs.ts";
 import type { Dialect } from "../../lib/roles/policy.ts";
+import { regionNotes } from "../../lib/roles/regions.ts";
 import { type Place, type Roles, rolesOf } from "../../lib/roles.ts";
 import { loadConfig } from "../configuration.ts";
 import { printable, type Shell, UsageError } from "../shell.ts";
@@ -27,7 +29,9 @@ export async function runIam(options: IamOptions, shell: Shell): Promise<number>
   const roles = ofPlatform(rolesOf(config, place), options.platform);
   if (options.json) writeJson(shell, roles);
   else shell.stdout.write(renderRoles(roles));
-  for (const note of roles.notes) shell.stderr.write(`${printable(note)}\n`);
+  for (const note of [...roles.notes, ...accountNotes(roles), ...regionNotes(config)]) {
+    shell.stderr.write(`${printable(note)}\n`);
+  }
   return 0;
 }
 

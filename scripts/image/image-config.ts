@@ -24,6 +24,8 @@ export const CONTAINER = {
   Entrypoint: [`/${PATHS.program}`],
   Cmd: ["--help"],
   Env: [
+    // Whatever number the user has, and whether it has a name.
+    "HOME=/",
     "PATH=/usr/local/bin",
     // A small young generation: what the chart gives the forwarder, too.
     "NODE_OPTIONS=--max-semi-space-size=1",

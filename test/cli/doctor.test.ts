@@ -110,6 +110,18 @@ test("doctor jwks says what an API server did not tell, and prints nothing then"
   }
 });
 
+test("doctor jwks names the server that it asked in vain, and what to check", async (t) => {
+  const { doctor, url } = await stage(t, {});
+  const { stderr } = await doctor("--kubeconfig", "kube.json");
+  assert(stderr.includes(`; ${url} was asked: check that the kubeconfig names`), stderr);
+  // Nobody listens there, and nothing is to be found here.
+  for (const issuer of ["http://127.0.0.1:1", url]) {
+    const failed = await run(["doctor", "jwks", "--issuer", issuer]);
+    assert.equal(failed.code, 1);
+    assert(failed.stderr.includes(`; ${issuer}${DISCOVERY} was asked: check`), failed.stderr);
+  }
+});
+
 test("doctor jwks asks an issuer as a receiver would", async (t) => {
   const answers: Record<string, readonly [string, string]> = { "/keys": keySet(...KEYS.keys) };
   const issuer = createServer((request, response) => {
@@ -126,6 +138,9 @@ test("doctor jwks asks an issuer as a receiver would", async (t) => {
   assert.deepEqual([missing.code, missing.stdout], [1, ""]);
   assert.match(missing.stderr, /Cannot fetch the discovery document: HTTP 404/);
   const document = { issuer: url, jwks_uri: `${url}/keys` };
+  answers[DISCOVERY] = ["", JSON.stringify({ ...document, jwks_uri: `${url}/none?secret` })];
+  const second = await run(["doctor", "jwks", "--issuer", url]);
+  assert(second.stderr.includes(`key set: HTTP 404; ${url}/none was asked`), second.stderr);
   answers[DISCOVERY] = ["application/json", JSON.stringify(document)];
   const { code, stdout } = await run(["doctor", "jwks", "--issuer", url]);
   assert.equal(code, 0);

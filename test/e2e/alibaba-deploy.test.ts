@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { ROOT } from "../../scripts/bundle.ts";
 import { assetPath, S_YAML_CHECK, skipWithout, TERRAFORM_CHECK } from "./assets.ts";
 import { temporaryFolder } from "./child.ts";
+import { type Change, changedModule } from "./terraform.ts";
 
 /*
  * What is deployed on Alibaba Cloud, in front of the programs that read it: the file of Serverless
@@ -42,6 +43,30 @@ test("the Terraform module is formatted, valid, and passes its tests", {
   assert.equal(checked.status, 0, checked.stdout + checked.stderr);
   assert.match(checked.stdout, /Success! \d+ passed, 0 failed\./);
 });
+
+/** Each takes a promise away, by the name of the run that must notice. */
+const BROKEN: Readonly<Record<string, Change>> = {
+  an_archive_that_is_not_the_packaged_one: ["main.tf", "length(local.changed) == 0", "true"],
+  a_configuration_that_nobody_vouches_for: ["main.tf", ', "webhook/allowlist.json"]', "]"],
+  a_secret_with_nothing_in_it: [
+    "main.tf",
+    "try(length(var.environment[each.key][name]) > 0, false)",
+    "can(var.environment[each.key][name])",
+  ],
+  a_right_to_write_on_everything_of_a_product: ["main.tf", "|acs:.*:\\\\*", ""],
+};
+
+for (const [name, change] of Object.entries(BROKEN)) {
+  test(`the Terraform module's run ${name} notices what it is for`, {
+    skip: skipWithout(TERRAFORM_CHECK),
+    timeout: TIMEOUT_MS,
+  }, () => {
+    const module = changedModule(MODULE, name, change);
+    const { status, stdout, stderr } = run(assetPath(TERRAFORM_CHECK), [module, SCHEMA]);
+    assert.notEqual(status, 0);
+    assert(stdout.includes(`run "${name}"... fail`), stdout + stderr);
+  });
+}
 
 test("the Terraform module's example is valid", {
   skip: skipWithout(TERRAFORM_CHECK),

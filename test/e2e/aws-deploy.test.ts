@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import {
@@ -110,6 +110,28 @@ function resourcesOf(entry: string): Readonly<Record<string, Resource>> {
 
 function ofType(entry: string, type: string): readonly Resource[] {
   return Object.values(resourcesOf(entry)).filter(({ Type }) => Type === type);
+}
+
+test("osls refuses choices that nobody can have meant, with the sentences of choices.cjs", {
+  skip,
+  timeout: TIMEOUT_MS,
+}, () => {
+  const clone = packaged("refused", "sg-0a1b2c3d4e5f60718");
+  const choices = ["logLevel=verbose", "concurency=20"].flatMap((one) => ["--param", one]);
+  const run = render(clone, [...choices, "--region", "us-east-1"]);
+  assert.match(run.output, /Cannot deploy to us-east-1: the package is for eu-west-1/);
+  assert.match(run.output, /Cannot use concurency: .*\nCannot use logLevel=verbose: write debug/);
+  rmSync(join(clone, "dist"), { recursive: true });
+  assert.match(
+    render(clone, []).output,
+    /Cannot deploy: dist\/package is empty; run "npm run pack/,
+  );
+});
+
+function render(clone: string, args: readonly string[]) {
+  const run = finish([process.execPath, assetPath(OSLS), "package", ...args], { cwd: clone });
+  assert.equal(run.status, 1, run.output);
+  return run;
 }
 
 for (const entry of ENTRIES) {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../scripts/bundle.ts";
 import { assetPath, CHECKOV, skipWithout, TERRAFORM_CHECK } from "./assets.ts";
 import { temporaryFolder } from "./child.ts";
+import { type Change, changedModule } from "./terraform.ts";
 
 /*
  * The Terraform module of AWS through fmt, validate and its tests, which compare it with what
@@ -35,19 +36,6 @@ function check(module: string) {
   return run(assetPath(TERRAFORM_CHECK), [module, SCHEMA]);
 }
 
-/** A copy of the module with one run's tests, in which one text is another one. */
-function changed(name: string, [file, from, to]: readonly [string, string, string]): string {
-  const copy = join(temporaryFolder("terraform"), "changed");
-  cpSync(MODULE, copy, { recursive: true });
-  for (const tests of TEST_FILES.map((one) => join(copy, `tests/${one}.tftest.hcl`))) {
-    if (!readFileSync(tests, "utf8").includes(`run "${name}"`)) rmSync(tests);
-  }
-  const text = readFileSync(join(copy, file), "utf8");
-  assert(text.includes(from), `${file} holds ${from}`);
-  writeFileSync(join(copy, file), text.replace(from, to));
-  return copy;
-}
-
 test("the Terraform module is formatted, valid, and the same as serverless.yml", {
   skip: skipWithout(TERRAFORM_CHECK),
   timeout: TIMEOUT_MS,
@@ -61,11 +49,30 @@ test("the Terraform module is formatted, valid, and the same as serverless.yml",
 });
 
 /** Each takes a promise away, by the name of the run that must notice. */
-const BROKEN: Readonly<Record<string, readonly [string, string, string]>> = {
+const BROKEN: Readonly<Record<string, Change>> = {
   each_function_has_a_url: ["entry.tf", "_via_function_url = true", "_via_function_url = false"],
   roles_of_other_accounts_are_described: ["outputs.tf", "jsonencode(each.trust)", '"{}"'],
   an_archive_that_is_not_the_packaged_one: ["main.tf", "length(local.changed) == 0", "true"],
-  a_package_for_another_account: ["main.tf", "local.deleting == local.resync_arn", "true"],
+  a_package_for_another_account: [
+    "main.tf",
+    "length(local.strangers) == 0",
+    "length(local.strangers) >= 0",
+  ],
+  a_package_for_another_account_with_its_store_in_a_third: [
+    "main.tf",
+    "setsubtract(local.trusted, values(local.own_arns))",
+    "toset([])",
+  ],
+  a_configuration_that_nobody_vouches_for: [
+    "main.tf",
+    '["iam.json", "webhook/allowlist.json"]',
+    '["iam.json"]',
+  ],
+  a_secret_with_nothing_in_a_member: [
+    "main.tf",
+    "try(length(tostring(local.values[name])) > 0, false)",
+    'lookup(local.values, name, "") != ""',
+  ],
   the_schedule_is_that_of_serverless_yml: ["schedule.tf", "rate(1 minute)", "rate(5 minutes)"],
   the_bucket_is_that_of_serverless_yml: [
     "store.tf",
@@ -80,7 +87,7 @@ for (const [name, change] of Object.entries(BROKEN)) {
     skip: skipWithout(TERRAFORM_CHECK),
     timeout: TIMEOUT_MS,
   }, () => {
-    const { status, stdout, stderr } = check(changed(name, change));
+    const { status, stdout, stderr } = check(changedModule(MODULE, name, change));
     assert.notEqual(status, 0);
     assert(stdout.includes(`run "${name}"... fail`), stdout + stderr);
   });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { opensMore } from "../../lib/core/issuer.ts";
 import type { Values } from "../chart.ts";
 import { skipWithout } from "./assets.ts";
 import { HELM, tryTemplate } from "./helm.ts";
@@ -37,6 +38,8 @@ for (const [what, values, says] of REFUSED) {
   });
 }
 
+const OWN = WHOLE.receiver as Values;
+
 // What belongs together: each sentence by its beginning.
 const TOGETHER: readonly (readonly [values: Values, ...says: string[]])[] = [
   [{}, "cluster: Cannot deliver without", "url: Cannot deliver anywhere"],
@@ -50,6 +53,51 @@ const TOGETHER: readonly (readonly [values: Values, ...says: string[]])[] = [
   [
     { ...LEAST, forwarder: { serviceAccount: { create: false } } },
     "forwarder.serviceAccount.name: Cannot run",
+  ],
+  ...[true, false].map(
+    (create) =>
+      [
+        {
+          ...LEAST,
+          gate: { enabled: true },
+          forwarder: { serviceAccount: { create, name: "default" } },
+        },
+        "forwarder.serviceAccount.name: Cannot run",
+      ] as const,
+  ),
+  [
+    withReceiver({ serviceAccount: { name: "default" } }),
+    "receiver.serviceAccount.name: Cannot run",
+  ],
+  [
+    { ...WHOLE, forwarder: { name: "receiver" }, receiver: { ...OWN, name: "receiver" } },
+    "receiver.name: Cannot call forwarder and receiver receiver both",
+  ],
+  [
+    {
+      ...WHOLE,
+      forwarder: { serviceAccount: { name: "one" } },
+      receiver: { ...OWN, serviceAccount: { create: false, name: "one" } },
+    },
+    "receiver.serviceAccount.name: Cannot run under the forwarder's account one",
+  ],
+  ...["https://kubernetes.default.svc", "Kubernetes.default.svc.cluster.local/", "k3s"].map(
+    (audience) =>
+      [
+        { ...LEAST, auth: { token: { audience } } },
+        `auth.token.audience: Cannot use ${audience}: tokens for it open`,
+      ] as const,
+  ),
+  [
+    {
+      ...LEAST,
+      commonLabels: { "app.kubernetes.io/instance": "x", "helm.sh/chart": "y", team: "net" },
+      forwarder: { podLabels: { "app.kubernetes.io/component": "receiver" } },
+      receiver: { podLabels: { "app.kubernetes.io/name": "x" } },
+    },
+    "commonLabels: Cannot set app.kubernetes.io/instance, helm.sh/chart: the chart does",
+    "forwarder.podLabels: Cannot set app.kubernetes.io/component",
+    "receiver.podLabels: Cannot set app.kubernetes.io/name",
   ],
   [
     { ...LEAST, forwarder: { proxy: { httpProxy: "http://a:1", existingSecret: "b" } } },
@@ -99,4 +147,36 @@ test("helm refuses the gate's rights without its policy where Kubernetes knows n
   assert.match(stderr, /gate.policy.enabled: Cannot have an admission policy/);
   assert.equal((await tryTemplate(LEAST, { kubeVersion: "1.29.9-eks-1" })).code, 0);
   assert.equal((await tryTemplate(gate, { kubeVersion: "1.30.0-eks-1" })).code, 0);
+});
+
+test("helm refuses the audiences that the programs refuse, and takes those that they take", {
+  skip,
+}, async () => {
+  const audiences = [
+    "https://kubernetes.default.svc",
+    "kubernetes",
+    "https://kubernetes.default:443",
+    "kubernetes.default.svc.acme.local",
+    "rke2",
+    "sts.amazonaws.com",
+    "https://STS.amazonaws.com.cn/",
+    "pods.eks.amazonaws.com",
+    "sts.aliyuncs.com",
+    "api://AzureADTokenExchange",
+    "https://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/a/providers/b",
+    "//iam.googleapis.com/projects/1",
+    "acme.svc.id.goog",
+    "https://acme.svc.id.goog",
+    "https://hook.example",
+    "https://kubernetes.example",
+    "https://sts.amazonaws.com.example",
+    "acme.svc.id.goog.example",
+    "null",
+  ];
+  const known = { issuer: "https://oidc.example", server: null };
+  assert.ok(audiences.some((audience) => !opensMore(audience, known)));
+  for (const audience of audiences) {
+    const { code } = await tryTemplate({ ...LEAST, auth: { token: { audience } } });
+    assert.equal(code, opensMore(audience, known) ? 1 : 0, audience);
+  }
 });

@@ -250,6 +250,29 @@ test("the receiver's configuration arrives as it was written, whatever a text lo
 
 const PAGE = readFileSync(join(ROOT, "docs/forwarder.md"), "utf8");
 
+test("names and the audience arrive as they were written, whatever they look like", {
+  skip,
+}, async () => {
+  const texts = ["null", "~", "*a", "123", "true", "0x1f", "1e3", "on", "2001-01-01", "a:b"];
+  for (const audience of texts) {
+    const objects = await renderChart({ ...LEAST, auth: { token: { audience } } });
+    assert.ok(JSON.stringify(objects).includes(`"audience":${JSON.stringify(audience)}`), audience);
+  }
+  const odd = RARELY["names that look like numbers and nothing"] ?? {};
+  const rendered = await renderChart(odd, { release: "5", namespace: "6" });
+  assert.ok(rendered.length > 10);
+  const strangers: string[] = [];
+  const look = (value: unknown, path: string) => {
+    const isName = /(^|\.)(name|namespace|serviceAccountName|secretName|audience)$/.test(path);
+    const isLabel = /\.(labels|matchLabels|selector)\.[^.]*(\.io\/[a-z-]+)$/.test(path);
+    if ((isName || isLabel) && typeof value !== "string") strangers.push(path);
+    if (typeof value !== "object" || value === null) return;
+    for (const [key, inner] of Object.entries(value)) look(inner, `${path}.${key}`);
+  };
+  for (const object of rendered) look(object, object.kind);
+  assert.deepEqual(strangers, []);
+});
+
 test("the rendered roles are what docs/forwarder.md says, with each of the gates and with pods", {
   skip,
 }, async () => {

@@ -87,6 +87,17 @@ test("a role is assumed once for all targets of a World, with its external id, a
   assert.equal(callers().at(-1), "STS.3");
 });
 
+test("a role's sessions bear the name of the function, whose platform it is of", async (context) => {
+  for (const [variable, name] of [
+    ["FC_FUNCTION_NAME", "kube-allowlist-acme-webhook"],
+    ["AWS_LAMBDA_FUNCTION_NAME", "kube-allowlist-acme-resync"],
+  ] as const) {
+    const { sts, call } = await startAccount(context, { world: virtualWorld() });
+    await call(ROLE, { env: { ...ENVIRONMENT, [variable]: name } });
+    assert.equal(sts.asked[0]?.form.get("RoleSessionName"), name);
+  }
+});
+
 test("a role's session that Alibaba Cloud ends early is believed", async (context) => {
   const world = virtualWorld();
   const { sts, call } = await startAccount(context, { world, lasts: 900_000 });

@@ -432,6 +432,10 @@ test("a role's sessions bear the name of the function, or the one that the SDK's
   for (const [env, expected] of [
     [lambda, "kube-allowlist-acme-webhook"],
     [{ ...lambda, AWS_ROLE_SESSION_NAME: "by-hand" }, "by-hand"],
+    [
+      { ...ENVIRONMENT, FC_FUNCTION_NAME: "kube-allowlist-acme-resync" },
+      "kube-allowlist-acme-resync",
+    ],
   ] as const) {
     const { assumed, client } = await startAccount(context, { world: virtualWorld(), env });
     await client().describe(GROUP, SIGNAL);

@@ -22,7 +22,10 @@ const WORLD = "lib/world\\.ts";
 // What all vendors' files have in common, and all kinds of targets.
 // The same variables of the environment for whatever of that vendor is spoken to.
 const ALIBABA_KEYS = "lib/clouds/alibaba/environment\\.ts";
-const CLOUDS_SHARED = "lib/clouds/(bucket|bucket-call|error|rest|signature|xml)\\.ts";
+const CLOUDS_SHARED =
+  "lib/clouds/(bucket|bucket-call|error|partitions|rest|session-name|signature|xml)\\.ts";
+// A table of names: what a region's ARNs begin with is for whoever writes policies to know, too.
+const PARTITIONS = "lib/clouds/partitions\\.ts";
 const TARGETS_SHARED = "lib/targets/(errors|kind|permission|settings|target|whole-list)\\.ts";
 // The part of zod that bundles can shake; only tests may use all of it.
 const ZOD = /^zod\/mini$/;
@@ -70,7 +73,7 @@ const ROOMS: readonly Room[] = [
   },
   {
     files: /^lib\/targets\/([a-z-]+)(?:\/|\.ts$)/,
-    own: [CORE, TARGETS_SHARED, "lib/targets/$1(/.*|\\.ts)"],
+    own: [CORE, TARGETS_SHARED, PARTITIONS, "lib/targets/$1(/.*|\\.ts)"],
     types: [WORLD, CLOUDS_SHARED, "lib/clouds/$1(/.*|\\.ts)"],
     packages: [ZOD, ASSERT],
   },
@@ -86,6 +89,7 @@ const ROOMS: readonly Room[] = [
     // What a store is configured with is what targets of its vendor are, and its permissions too.
     files: /^lib\/stores\/(?:settings|permissions)\.ts$/,
     own: [
+      PARTITIONS,
       "lib/stores/(key|settings)\\.ts",
       "lib/targets/(connection|settings|[a-z-]+/common)\\.ts",
     ],
@@ -115,6 +119,7 @@ const ROOMS: readonly Room[] = [
     files: /^lib\/roles(\/|\.ts$)/,
     own: [
       CORE,
+      PARTITIONS,
       "lib/roles(/.*|\\.ts)",
       "lib/targets/(registry|[a-z-]+/common)\\.ts",
       "lib/stores/permissions\\.ts",

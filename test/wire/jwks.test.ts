@@ -61,7 +61,18 @@ test("parseKeySet() leaves out weak keys, other curves and keys for other things
   }
   assert.match(reasonFor({ ...EC_KEY, alg: "RS256" }), /only RSA keys/);
   assert.match(reasonFor({ ...RSA_KEY, e: "AQ" }), /exponent/);
-  assert.match(reasonFor({ ...RSA_KEY, e: "Ag" }), /exponent/);
+  for (const e of ["Ag", "BA", "AQAA", "AQAAAAE"]) {
+    assert.match(reasonFor({ ...RSA_KEY, e }), /its exponent is none/, e);
+  }
+  const long = (bits: number) => {
+    const n = Buffer.alloc(bits / 8, 0xff).toString("base64url");
+    return { kty: "RSA", kid: "long", n, e: "AQAB" };
+  };
+  assert.equal(parseKeySet(setOf(long(8_192))).keys.length, 1);
+  for (const bits of [8_200, 16_384]) {
+    const sentence = `an RSA key of ${bits} bits; 2048 to 8192 are allowed`;
+    assert.equal(reasonFor(long(bits)), `Cannot use key 2 ("long"): ${sentence}`);
+  }
   for (const key of [null, 1, "a", [], {}]) assert.match(reasonFor(key), /^Cannot use key 2: /);
 });
 

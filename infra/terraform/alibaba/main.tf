@@ -12,6 +12,23 @@ locals {
     read    = { description = "Shows lists and the status", timeout_s = 29 }
   }
 
+  # Lines of SHA256SUMS: "<sum>  <file>".
+  sums = {
+    for line in compact(split("\n", file("${var.package_folder}/SHA256SUMS"))) :
+    split("  ", line)[1] => split("  ", line)[0]
+  }
+  changed = [
+    for name, sum in local.sums : name
+    if try(filesha256("${var.package_folder}/${name}"), "") != sum
+  ]
+  unsummed = setsubtract(concat(
+    ["iam.json", "variables.json", "webhook/allowlist.json"],
+    [for name in keys(local.functions) : "${name}.zip"],
+  ), keys(local.sums))
+
+  # Which variables each function needs.
+  needed = jsondecode(file("${var.package_folder}/variables.json"))
+
   # Nothing but the lines of the functions, and only there.
   logging = {
     Effect   = "Allow"
@@ -99,6 +116,16 @@ resource "alicloud_ram_policy" "function" {
       condition     = length(jsonencode(try(local.iam.functions[each.key].ram.Statement, []))) <= 5800
       error_message = "The policy of ${each.key} is longer than the 6,144 characters that RAM takes: split the installation."
     }
+
+    precondition {
+      condition = !anytrue(flatten([
+        for statement in try(local.iam.functions[each.key].ram.Statement, []) : [
+          for action in flatten([statement.Action]) : !can(regex("^[a-z]+:Describe[A-Za-z]+$", action))
+          if anytrue([for resource in flatten([statement.Resource]) : can(regex("^(\\*|acs:.*:\\*)$", resource))])
+        ]
+      ]))
+      error_message = "The policy of ${each.key} grants more than describing on everything: iam.json is not what \"npm run package\" writes."
+    }
   }
 }
 
@@ -152,6 +179,16 @@ resource "alicloud_fcv3_function" "this" {
     precondition {
       condition     = local.store.kind == "oss"
       error_message = "The configuration's store is ${local.store.kind}: functions on Function Compute keep theirs in oss."
+    }
+
+    precondition {
+      condition     = length(local.changed) == 0 && length(local.unsummed) == 0
+      error_message = "Not as SHA256SUMS has it: ${join(", ", concat(local.changed, tolist(local.unsummed)))}. Run \"npm run package\" again."
+    }
+
+    precondition {
+      condition     = alltrue([for name in local.needed[each.key] : try(length(var.environment[each.key][name]) > 0, false)])
+      error_message = "${each.key} needs ${join(", ", local.needed[each.key])}: name each in environment.${each.key}."
     }
 
     precondition {

@@ -1,10 +1,10 @@
 variable "package_folder" {
-  description = "What `npm run package` made: `iam.json`, and a folder and an archive for each function."
+  description = "What `npm run package` made: an archive for each function, `iam.json`, `variables.json` and `SHA256SUMS`."
   type        = string
 
   validation {
-    condition     = fileexists("${var.package_folder}/iam.json") && fileexists("${var.package_folder}/webhook.zip")
-    error_message = "There is no iam.json or no webhook.zip in package_folder: run \"npm run package\" first."
+    condition     = alltrue([for name in ["iam.json", "variables.json", "SHA256SUMS", "webhook.zip", "resync.zip", "read.zip", "webhook/allowlist.json"] : fileexists("${var.package_folder}/${name}")])
+    error_message = "There is no complete package in package_folder: run \"npm run package\" first."
   }
 }
 

@@ -31,7 +31,8 @@ locals {
     if try(filesha256("${var.package_folder}/${name}"), "") != sum
   ]
   unsummed = setsubtract(concat(
-    local.store.kind == "s3" ? ["iam.json", "serverless.json"] : ["iam.json"],
+    local.store.kind == "s3" ? ["serverless.json"] : [],
+    ["iam.json", "webhook/allowlist.json"],
     [for name in keys(local.functions) : "${name}.zip"],
   ), keys(local.sums))
 
@@ -43,12 +44,25 @@ locals {
   secret = jsondecode(var.secret == null ? "{}" : data.aws_secretsmanager_secret_version.values[0].secret_string)
   values = merge(local.secret, var.environment)
 
-  # Whom the bucket lets delete, as `npm run package` had it.
-  deleting = try(one([
+  # Who the functions will be.
+  own_arns = {
+    for name in keys(local.functions) : name =>
+    "arn:${data.aws_partition.current.partition}:iam::${local.account}:role/${local.iam.functions[name].name}"
+  }
+  # Whom the package takes them for: whom the bucket lets delete, who may be the role of a store in
+  # another account, and whom roles that they assume shall trust.
+  deleting = toset(try([
     for statement in local.iam.bucketPolicy.Statement : statement.Condition.ArnNotEquals["aws:PrincipalArn"]
     if statement.Sid == "OnlyTheResyncDeletes"
-  ]), null)
-  resync_arn = "arn:${data.aws_partition.current.partition}:iam::${local.account}:role/${local.iam.functions.resync.name}"
+  ], []))
+  trusted = toset(flatten([
+    for each in local.iam.assumed : [for statement in each.trust.Statement : statement.Principal.AWS]
+    if each.dialect == "iam"
+  ]))
+  strangers = setunion(
+    setsubtract(local.deleting, [try(local.store.role.arn, local.store.role, local.own_arns.resync)]),
+    setsubtract(local.trusted, values(local.own_arns)),
+  )
 }
 
 data "aws_secretsmanager_secret_version" "values" {
@@ -124,12 +138,13 @@ resource "aws_lambda_function" "this" {
     }
 
     precondition {
-      condition     = local.deleting == null || can(local.store.role) || local.deleting == local.resync_arn
-      error_message = "The package is for ${coalesce(local.deleting, "nobody")}, and would be deployed as ${local.resync_arn}: run \"npm run package\" with the --account and --region of this deployment."
+      condition     = length(local.strangers) == 0
+      error_message = "The package is for ${join(", ", local.strangers)}, and would be deployed as ${join(", ", values(local.own_arns))}: run \"npm run package\" with the --account and --region of this deployment."
     }
 
     precondition {
-      condition     = alltrue([for name in local.needed[each.key] : lookup(local.values, name, "") != ""])
+      # What is null in the secret, or no text, is no value either.
+      condition     = alltrue([for name in local.needed[each.key] : try(length(tostring(local.values[name])) > 0, false)])
       error_message = "${each.key} needs ${join(", ", local.needed[each.key])}: name each in environment, or in the secret."
     }
 

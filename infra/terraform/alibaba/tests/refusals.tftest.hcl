@@ -2,6 +2,10 @@ mock_provider "alicloud" {}
 
 variables {
   package_folder = "tests/package"
+  environment = {
+    webhook = { EU_KEY = "whsec_example" }
+    read    = { STATUS_TOKEN = "example" }
+  }
 }
 
 run "a_folder_without_packages" {
@@ -119,6 +123,87 @@ run "a_configuration_that_opens_to_everybody" {
 
   variables {
     package_folder = "tests/open"
+  }
+}
+
+run "an_archive_that_is_not_the_packaged_one" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    package_folder = "tests/changed"
+  }
+}
+
+run "an_archive_that_nobody_vouches_for" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    package_folder = "tests/unsummed"
+  }
+}
+
+run "a_configuration_that_is_not_the_packaged_one" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    package_folder = "tests/reconfigured"
+  }
+}
+
+run "a_configuration_that_nobody_vouches_for" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    package_folder = "tests/unsummed-configuration"
+  }
+}
+
+run "a_secret_that_nobody_gave" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    environment = { webhook = { EU_KEY = "whsec_example" } }
+  }
+}
+
+run "a_secret_with_nothing_in_it" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    environment = { webhook = { EU_KEY = "" }, read = { STATUS_TOKEN = "example" } }
+  }
+}
+
+run "a_secret_of_another_function" {
+  command         = plan
+  expect_failures = [alicloud_fcv3_function.this]
+
+  variables {
+    environment = { webhook = { EU_KEY = "whsec_example", STATUS_TOKEN = "example" } }
+  }
+}
+
+run "a_right_to_write_anywhere" {
+  command         = plan
+  expect_failures = [alicloud_ram_policy.function]
+
+  variables {
+    package_folder = "tests/wide"
+  }
+}
+
+run "a_right_to_write_on_everything_of_a_product" {
+  command         = plan
+  expect_failures = [alicloud_ram_policy.function]
+
+  variables {
+    package_folder = "tests/wide-product"
   }
 }
 

@@ -44,6 +44,24 @@ run "an_archive_that_nobody_vouches_for" {
   }
 }
 
+run "a_configuration_that_is_not_the_packaged_one" {
+  command         = plan
+  expect_failures = [aws_lambda_function.this]
+
+  variables {
+    package_folder = "tests/reconfigured"
+  }
+}
+
+run "a_configuration_that_nobody_vouches_for" {
+  command         = plan
+  expect_failures = [aws_lambda_function.this]
+
+  variables {
+    package_folder = "tests/unsummed-configuration"
+  }
+}
+
 run "a_package_that_names_no_variables" {
   command         = plan
   expect_failures = [aws_lambda_function.this]
@@ -78,6 +96,16 @@ run "a_package_for_another_account" {
 
   variables {
     package_folder = "tests/other-account"
+  }
+}
+
+run "a_package_for_another_account_with_its_store_in_a_third" {
+  command         = plan
+  expect_failures = [aws_lambda_function.this]
+
+  variables {
+    package_folder = "tests/other-account-assumed-store"
+    create_bucket  = false
   }
 }
 
@@ -123,6 +151,21 @@ run "a_secret_that_nobody_gave" {
 
   variables {
     environment = { LINODE_TOKEN = "a", STATUS_TOKEN = "c" }
+  }
+}
+
+run "a_secret_with_nothing_in_a_member" {
+  command         = plan
+  expect_failures = [aws_lambda_function.this]
+
+  variables {
+    secret      = "kube-allowlist/acme"
+    environment = { LINODE_TOKEN = "a", STATUS_TOKEN = "c" }
+  }
+
+  override_data {
+    target = data.aws_secretsmanager_secret_version.values
+    values = { secret_string = "{\"PROD_EU_WEBHOOK_SECRET\":null}" }
   }
 }
 

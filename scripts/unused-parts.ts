@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
 import type { Config } from "../lib/config.ts";
 import type { Source } from "../lib/core/list.ts";
-import type { FunctionName } from "../lib/roles/needs.ts";
+import { type FunctionName, vendorOf } from "../lib/roles/needs.ts";
 import { leftOutMessage } from "../lib/targets/left-out.ts";
 import { kinds } from "../lib/targets/registry.ts";
 import { ROOT } from "./bundle.ts";
@@ -72,7 +72,12 @@ function unusedClouds({ lists, store }: Config, name: FunctionName): Substitutes
   const named = reached.flatMap((list) => list.targets.map((target) => target.kind));
   const sources = asked.flatMap((list) => list.sources.flatMap(vendorsOf));
   const stores = VENDORS_BY_STORE[store.kind] ?? [];
-  const used = new Set([...SHARED, ...named.map(vendorOf), ...sources, ...stores]);
+  const used = new Set([
+    ...SHARED,
+    ...named.map((kind) => vendorOf({ kind })),
+    ...sources,
+    ...stores,
+  ]);
   const vendors = readdirSync(join(ROOT, "lib/clouds"), { withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => basename(entry.name, ".ts"));
@@ -91,15 +96,15 @@ function unusedClouds({ lists, store }: Config, name: FunctionName): Substitutes
 
 /** Kinds of vendors that no list names: the configuration's parser says that they are missing. */
 function unusedKinds({ lists }: Config): Substitutes {
-  const used = new Set(lists.flatMap((list) => list.targets.map(({ kind }) => vendorOf(kind))));
+  const used = new Set(lists.flatMap((list) => list.targets.map(vendorOf)));
   const unused = new Set(
     Object.keys(kinds)
-      .map(vendorOf)
+      .map((kind) => vendorOf({ kind }))
       .filter((vendor) => !used.has(vendor)),
   );
   return new Map(
     [...unused].map((vendor) => {
-      const names = Object.keys(kinds).filter((kind) => vendorOf(kind) === vendor);
+      const names = Object.keys(kinds).filter((kind) => vendorOf({ kind }) === vendor);
       const contents =
         'import { leftOut } from "../left-out.ts";' +
         `export const ${vendor}Kinds = leftOut(${JSON.stringify(names)});`;
@@ -130,10 +135,6 @@ function leftToResync(): Substitutes {
 
 function refusing(name: string, message: string): string {
   return `export function ${name}() { throw new Error(${JSON.stringify(message)}); }`;
-}
-
-function vendorOf(kind: string): string {
-  return kind.split("/")[0] ?? kind;
 }
 
 /** Whose subnets a source asks for. */

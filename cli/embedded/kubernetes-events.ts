@@ -9,7 +9,7 @@ import {
   notFound,
 } from "./kubernetes-status.ts";
 import type { KubeDraft, KubeObject, ObjectStore } from "./kubernetes-store.ts";
-import type { Written } from "./kubernetes-write.ts";
+import type { WriteRequest, Written } from "./kubernetes-write.ts";
 
 /*
  * Events of events.k8s.io/v1, as strictly as an API server validates them (ValidateEventCreate and
@@ -49,16 +49,7 @@ export function isEventPath(path: string): boolean {
 }
 
 /** Reads, creates or patches one Event. */
-export function writeEvent(
-  store: ObjectStore,
-  request: {
-    readonly method: string;
-    readonly pathname: string;
-    /** Media type of the body, which says what form a patch has. */
-    readonly type: string;
-    readonly body: string;
-  },
-): Written {
+export function writeEvent(store: ObjectStore, request: WriteRequest): Written {
   const [, namespace = "", name = null] = PATH.exec(request.pathname) ?? [];
   if (store.read("namespaces", namespace) === null)
     return failed(notFound("namespaces", namespace));

@@ -29,17 +29,17 @@ const NODE_PATH = /^\/api\/v1\/nodes(?:\/([^/]+))?(\/status)?$/;
 const POD_PATH = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/]+))?(\/status)?$/;
 const LEASE_PATH = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/;
 
+/** A request about one object, or about the collection that gets another. */
+export interface WriteRequest {
+  readonly method: string;
+  readonly pathname: string;
+  /** Media type of the body, which says what form a patch has. */
+  readonly type: string;
+  readonly body: string;
+}
+
 /** Reads, creates, replaces, patches or deletes one Node, Pod or Lease. */
-export function writeObject(
-  store: ObjectStore,
-  request: {
-    readonly method: string;
-    readonly pathname: string;
-    /** Media type of the body, which says what form a patch has. */
-    readonly type: string;
-    readonly body: string;
-  },
-): Written {
+export function writeObject(store: ObjectStore, request: WriteRequest): Written {
   const place = placeOf(request.pathname);
   if (place === null) return failed(failure(404, "NotFound", { message: "no such resource" }));
   if (place.namespace !== null && store.read("namespaces", place.namespace) === null) {

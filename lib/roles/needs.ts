@@ -1,6 +1,6 @@
 import * as z from "zod/mini";
 import type { Config } from "../config.ts";
-import { clustersOf, type List, outsidesOf, type TargetConfig } from "../core/list.ts";
+import { clustersOf, type List, outsidesOf } from "../core/list.ts";
 import type { Subnet } from "../core/outside.ts";
 import { type StoreRole, storePermissions } from "../stores/permissions.ts";
 import type { Grant } from "../targets/kind.ts";
@@ -92,7 +92,7 @@ export function accountOf(arn: string): string {
   return /:([0-9]+):role\//.exec(arn)?.[1] ?? "";
 }
 
-export function vendorOf({ kind }: Pick<TargetConfig, "kind">): string {
+export function vendorOf({ kind }: { readonly kind: string }): string {
   return kind.split("/")[0] ?? kind;
 }
 

@@ -11,7 +11,7 @@ import { exclusiveShape, limitShape } from "./settings.ts";
 type Open<Connection, C> = (connection: Connection, context: TargetContext) => C;
 
 /** Kinds of one vendor: they share settings, connection and the file that is loaded for them. */
-export function vendorOf<G extends object, Connection, Cloud>(
+export function kindsOfVendor<G extends object, Connection, Cloud>(
   common: z.core.$ZodShape,
   connect: (settings: G, config: TargetConfig, context: TargetContext) => Connection,
   load: () => Promise<Cloud>,

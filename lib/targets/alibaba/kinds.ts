@@ -1,12 +1,12 @@
 import { alibabaConnection, alibabaSettings } from "../connection.ts";
-import { vendorOf } from "../registration.ts";
+import { kindsOfVendor } from "../registration.ts";
 import { albAclKind } from "./alb-acl.ts";
 import { clbAclKind } from "./clb-acl.ts";
 import { databaseKind } from "./database.ts";
 import { prefixListKind } from "./prefix-list.ts";
 import { securityGroupKind } from "./security-group.ts";
 
-const alibaba = vendorOf(
+const alibaba = kindsOfVendor(
   alibabaSettings,
   alibabaConnection,
   () => import("../../clouds/alibaba.ts"),

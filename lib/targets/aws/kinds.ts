@@ -1,11 +1,11 @@
 import { awsConnection, awsSettings } from "../connection.ts";
-import { vendorOf } from "../registration.ts";
+import { kindsOfVendor } from "../registration.ts";
 import { prefixListKind } from "./prefix-list.ts";
 import { securityGroupKind } from "./security-group.ts";
 import { ipSetKind, ipSetRegion } from "./waf-ip-set.ts";
 
-const aws = vendorOf(awsSettings, awsConnection("EC2"), () => import("../../clouds/aws.ts"));
-const waf = vendorOf(awsSettings, awsConnection("WAFV2", ipSetRegion), async () => {
+const aws = kindsOfVendor(awsSettings, awsConnection("EC2"), () => import("../../clouds/aws.ts"));
+const waf = kindsOfVendor(awsSettings, awsConnection("WAFV2", ipSetRegion), async () => {
   const { loadWaf } = await import("../../clouds/aws.ts");
   return loadWaf();
 });

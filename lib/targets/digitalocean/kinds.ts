@@ -1,8 +1,8 @@
 import { tokenConnection, tokenSettings } from "../connection.ts";
-import { vendorOf } from "../registration.ts";
+import { kindsOfVendor } from "../registration.ts";
 import { databaseKind } from "./database.ts";
 
-const digitalocean = vendorOf(
+const digitalocean = kindsOfVendor(
   tokenSettings,
   tokenConnection({
     endpoint: "https://api.digitalocean.com",

@@ -1,9 +1,9 @@
 import { tokenConnection, tokenSettings } from "../connection.ts";
-import { vendorOf } from "../registration.ts";
+import { kindsOfVendor } from "../registration.ts";
 import { databaseKind } from "./database.ts";
 import { firewallKind } from "./firewall.ts";
 
-const linode = vendorOf(
+const linode = kindsOfVendor(
   tokenSettings,
   tokenConnection({ endpoint: "https://api.linode.com/v4", variables: ["LINODE_TOKEN"] }),
   () => import("../../clouds/linode.ts"),
